@@ -1,0 +1,17 @@
+//! The nouns of Millstream. Pure: no IO, no clock, no runtime.
+//!
+//! Everything the agent knows of the cluster is one immutable [`Snapshot`]: the pods, the services and
+//! the endpoints that serve them. `control` builds it, every other component only reads it.
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod name;
+pub mod pod;
+pub mod service;
+pub mod snapshot;
+
+pub use address::{ClientAddr, EndpointAddr, OriginalDst, canonical};
+pub use name::{ObjectName, PodUid};
+pub use pod::{Enrolment, Pod, Uncaptured, WhenAgentDown};
+pub use service::{Affinity, Endpoint, EndpointState, Service, ServicePort};
+pub use snapshot::{Snapshot, SnapshotBuilder};

@@ -1,0 +1,116 @@
+//! Pods, and whether they are captured.
+
+use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ObjectName, PodUid};
+
+/// A pod of the cluster, on whatever node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pod {
+    pub uid: PodUid,
+    pub name: ObjectName,
+    /// `spec.nodeName`; `None` until the pod is scheduled.
+    pub node: Option<Arc<str>>,
+    /// `spec.serviceAccountName`, `default` where none is given.
+    pub service_account: Arc<str>,
+    /// `status.podIPs`, the primary address first.
+    pub ips: Vec<IpAddr>,
+    /// Where the network namespace of the pod is found, if its source knows (`millstream.dev/netns`).
+    pub netns: Option<PathBuf>,
+    pub enrolment: Enrolment,
+    pub when_agent_down: WhenAgentDown,
+}
+
+
+/// Whether a pod belongs into the mesh, and by which rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state", content = "because")]
+pub enum Enrolment {
+    /// To be captured; the text names the label that says so, e.g. `namespace label
+    /// istio.io/dataplane-mode=ambient`.
+    Enrolled(String),
+    NotEnrolled(Uncaptured),
+}
+
+/// Why a pod is not captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uncaptured {
+    /// No label asks for it.
+    NoLabel,
+    /// The pod's own label `istio.io/dataplane-mode=none`.
+    OptedOut,
+    /// `spec.hostNetwork`: the pod has no network namespace of its own.
+    HostNetwork,
+    /// The annotation `sidecar.istio.io/status`: a sidecar already captures.
+    Sidecar,
+    /// The namespace is excluded by the node's configuration (default: `kube-system`).
+    ExcludedNamespace,
+    /// `Succeeded` or `Failed`.
+    Terminal,
+    /// `status.podIPs` is still empty.
+    NoAddress,
+}
+
+/// What a captured pod's new connections meet while no agent runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenAgentDown {
+    /// Refused at once: nothing gets round the mesh.
+    #[default]
+    Closed,
+    /// Direct, as if the pod were not captured.
+    Open,
+}
+
+// === impl Pod ===
+
+impl Pod {
+    pub fn is_enrolled(&self) -> bool {
+        matches!(self.enrolment, Enrolment::Enrolled(_))
+    }
+
+    pub fn is_on(&self, node: &str) -> bool {
+        self.node.as_deref() == Some(node)
+    }
+}
+
+// === impl Enrolment ===
+
+impl fmt::Display for Enrolment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enrolled(by) => write!(f, "enrolled by {by}"),
+            Self::NotEnrolled(why) => write!(f, "not enrolled: {why}"),
+        }
+    }
+}
+
+// === impl Uncaptured ===
+
+impl fmt::Display for Uncaptured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoLabel => "no label istio.io/dataplane-mode=ambient on pod or namespace",
+            Self::OptedOut => "pod label istio.io/dataplane-mode=none",
+            Self::HostNetwork => "the pod uses the host's network",
+            Self::Sidecar => "the pod has an Istio sidecar (annotation sidecar.istio.io/status)",
+            Self::ExcludedNamespace => "the namespace is excluded by configuration",
+            Self::Terminal => "the pod has finished",
+            Self::NoAddress => "the pod has no address yet",
+        })
+    }
+}
+
+// === impl WhenAgentDown ===
+
+impl fmt::Display for WhenAgentDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! The immutable view of the cluster that every component reads.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use crate::{Enrolment, ObjectName, Pod, PodUid, Service, Uncaptured};
+
+/// Everything the agent knows of the cluster at one moment. Cheap to share, never changed.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Grows by one with each snapshot published; 0 is the empty one before the first.
+    pub version: u64,
+    pods: HashMap<PodUid, Arc<Pod>>,
+    pod_by_ip: HashMap<IpAddr, PodUid>,
+    services: HashMap<ObjectName, Arc<Service>>,
+    service_by_vip: HashMap<IpAddr, ObjectName>,
+}
+
+/// Collects pods and services into a [`Snapshot`].
+#[derive(Debug, Default)]
+pub struct SnapshotBuilder(Snapshot);
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    pub fn pod(&self, uid: &PodUid) -> Option<&Arc<Pod>> {
+        self.pods.get(uid)
+    }
+
+    /// The pod that has this address. Pods in the host's network are never found by address: it is the
+    /// node's.
+    pub fn pod_by_ip(&self, ip: IpAddr) -> Option<&Arc<Pod>> {
+        self.pod_by_ip.get(&ip.to_canonical()).and_then(|uid| self.pods.get(uid))
+    }
+
+    pub fn pod_by_name(&self, name: &ObjectName) -> Option<&Arc<Pod>> {
+        self.pods.values().find(|pod| pod.name == *name)
+    }
+
+    pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
+    pub fn service_by_vip(&self, vip: IpAddr) -> Option<&Arc<Service>> {
+        self.service_by_vip.get(&vip.to_canonical()).and_then(|name| self.services.get(name))
+    }
+
+    /// The service one of whose endpoints is exactly this address: names the service of a connection to a
+    /// headless service, which has no VIP. The first in name order where there are several.
+    pub fn service_by_endpoint(&self, addr: SocketAddr) -> Option<&Arc<Service>> {
+        self.services
+            .values()
+            .filter(|s| s.ports.iter().flat_map(|p| &p.endpoints).any(|e| e.addr.0 == addr))
+            .min_by_key(|s| &s.name)
+    }
+
+    /// All pods, in name order.
+    pub fn pods(&self) -> Vec<&Arc<Pod>> {
+        let mut pods: Vec<_> = self.pods.values().collect();
+        pods.sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
+        pods
+    }
+
+    /// All services, in name order.
+    pub fn services(&self) -> Vec<&Arc<Service>> {
+        let mut services: Vec<_> = self.services.values().collect();
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        services
+    }
+}
+
+// === impl SnapshotBuilder ===
+
+impl SnapshotBuilder {
+    pub fn new(version: u64) -> Self {
+        Self(Snapshot { version, ..Snapshot::default() })
+    }
+
+    #[must_use]
+    pub fn pod(mut self, pod: Pod) -> Self {
+        if pod.enrolment != Enrolment::NotEnrolled(Uncaptured::HostNetwork) {
+            for ip in &pod.ips {
+                self.0.pod_by_ip.insert(ip.to_canonical(), pod.uid.clone());
+            }
+        }
+        self.0.pods.insert(pod.uid.clone(), Arc::new(pod));
+        self
+    }
+
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        for vip in &service.vips {
+            self.0.service_by_vip.insert(vip.to_canonical(), service.name.clone());
+        }
+        self.0.services.insert(service.name.clone(), Arc::new(service));
+        self
+    }
+
+    pub fn build(self) -> Arc<Snapshot> {
+        Arc::new(self.0)
+    }
+}
