@@ -1,1 +1,37 @@
+//! Kernel redirection of pods.
+//!
+//! ```text
+//! observe → desire → plan → apply            (release: the same steps undone, in reverse)
+//! ```
+//!
+//! A pod is captured by a few changes in its network namespace (sysctls, one rule and one route a family), its
+//! own `sk_lookup` program, the proxy's listeners in a map, and last an entry in `PODS`. What was there before
+//! each change is in the [`journal`], so that `cleanup` and the next agent can undo it after a `SIGKILL`.
+//!
+//! Modules in reading order: [`Config`] · [`desired`] PURE · [`plan`] PURE · [`journal`] · [`pod`] (observe and
+//! apply) · [`programs`] (load, pin, adopt) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
+//! [`preflight`] · [`canary`] · [`cleanup`].
 
+pub mod canary;
+pub mod cgroup;
+pub mod cleanup;
+mod config;
+pub mod desired;
+mod error;
+pub mod journal;
+mod link;
+pub mod maps;
+pub mod netlink;
+mod pins;
+pub mod plan;
+pub mod pod;
+pub mod preflight;
+mod programs;
+pub mod sysctl;
+pub mod verify;
+
+pub use config::{Config, Marks, Steering};
+pub use error::Error;
+pub use pins::Pins;
+pub use pod::{Capture, Listener, PodSpec};
+pub use programs::Programs;

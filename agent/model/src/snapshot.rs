@@ -30,14 +30,23 @@ impl Snapshot {
         self.pods.get(uid)
     }
 
-    /// The pod that has this address. Pods in the host's network are never found by address: it is the
-    /// node's.
+    /// The pod that has this address. Pods in the host's network are never found by address, for it is the
+    /// node's; nor are those that have finished, for another may already have it.
     pub fn pod_by_ip(&self, ip: IpAddr) -> Option<&Arc<Pod>> {
         self.pod_by_ip.get(&ip.to_canonical()).and_then(|uid| self.pods.get(uid))
     }
 
     pub fn pod_by_name(&self, name: &ObjectName) -> Option<&Arc<Pod>> {
         self.pods.values().find(|pod| pod.name == *name)
+    }
+
+    /// Whether both say the same of the cluster, whatever their versions.
+    pub fn same_content(&self, other: &Self) -> bool {
+        let Self { version: _, pods, pod_by_ip, services, service_by_vip } = self;
+        *pods == other.pods
+            && *pod_by_ip == other.pod_by_ip
+            && *services == other.services
+            && *service_by_vip == other.service_by_vip
     }
 
     pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
@@ -81,7 +90,9 @@ impl SnapshotBuilder {
 
     #[must_use]
     pub fn pod(mut self, pod: Pod) -> Self {
-        if pod.enrolment != Enrolment::NotEnrolled(Uncaptured::HostNetwork) {
+        let owns_addresses =
+            !matches!(pod.enrolment, Enrolment::NotEnrolled(Uncaptured::HostNetwork | Uncaptured::Terminal));
+        if owns_addresses {
             for ip in &pod.ips {
                 self.0.pod_by_ip.insert(ip.to_canonical(), pod.uid.clone());
             }

@@ -1,1 +1,20 @@
+//! What the eBPF programs and the agent agree on: names, keys, values and numbers. Inert: no code runs here.
+//!
+//! A change of any layout or meaning below needs a new [`VERSION`]: maps of another version are never adopted.
 #![no_std]
+
+mod address;
+mod counter;
+mod maps;
+
+pub use address::{AddressKey, LOOPBACK_IFINDEX, mapped};
+pub use counter::Counter;
+pub use maps::{AgentEntry, ListenerKey, PodEntry, Slot, limit, name};
+#[cfg(feature = "user")]
+pub use maps::RawListenerKey;
+
+/// The version of this crate's layouts. It is part of the path of the pinned maps.
+pub const VERSION: u32 = 1;
+
+/// The kernel's licence check of our programs: `bpf_getsockopt` and its kin ask for a GPL-compatible one.
+pub const LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,133 @@
+//! The self-test: a namespace made for the purpose is captured, and a connection through it must arrive at a
+//! listener with its original destination. It uses programs, maps and pins of its own, so it can run at any
+//! time, beside an agent or without one, and leaves nothing.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use abi::Slot;
+use model::{ObjectName, PodUid, WhenAgentDown};
+use netns::Netns;
+use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
+
+use crate::{
+    Capture, Config, Error, Listener, Pins, PodSpec, Programs, Steering, cgroup, cleanup::cleanup,
+    pod::Listen,
+};
+
+/// RFC 5737: addresses that belong to nobody.
+const POD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const DIALLED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 80);
+
+/// Over `lo` an answer takes microseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why the canary died.
+#[derive(Debug, thiserror::Error)]
+pub enum Dead {
+    #[error("cgroup v2 is not mounted")]
+    NoCgroup,
+    #[error(transparent)]
+    Capture(#[from] Error),
+    #[error("cannot {op} in the canary's namespace: {reason}")]
+    Setup { op: &'static str, reason: String },
+    #[error("the captured connection did not get through: {0}")]
+    Connect(io::Error),
+    #[error("the connection arrived as one to {arrived}, not to {DIALLED}")]
+    Misdirected { arrived: SocketAddr },
+}
+
+/// Captures a canary and dials through it. Returns how long the connection took.
+pub async fn sing(steering: Steering) -> Result<Duration, Dead> {
+    let name = format!("check-{}", std::process::id());
+    let config = Config {
+        pins: Pins::of_node(&name),
+        journal: std::env::temp_dir().join(format!("millstream-{name}")),
+        cgroup: cgroup::mount().ok_or(Dead::NoCgroup)?,
+        steering,
+    };
+    let sung = capture_and_dial(&config).await;
+    cleanup(&config, &name).await?;
+    sung
+}
+
+async fn capture_and_dial(config: &Config) -> Result<Duration, Dead> {
+    let netns = Arc::new(Netns::create().map_err(Error::from)?);
+    give_address(&netns).await?;
+    let capture = Capture::new(config.clone(), Programs::attach(config)?)?;
+    let spec = PodSpec {
+        uid: PodUid::new("canary"),
+        name: ObjectName::new("millstream", "canary"),
+        ips: vec![POD.into()],
+        netns_path: "/proc/self/ns/net".into(),
+        netns,
+        when_agent_down: WhenAgentDown::Closed,
+    };
+    let perch = Perch::default();
+    capture.enrol(&spec, &perch).await?;
+    let dialled = dial(&spec.netns, &perch);
+    capture.restore(&spec.uid, &perch).await?;
+    dialled
+}
+
+fn dial(netns: &Netns, perch: &Perch) -> Result<Duration, Dead> {
+    let start = Instant::now();
+    let client = netns
+        .run(|| TcpStream::connect_timeout(&DIALLED, PATIENCE))
+        .map_err(Error::from)?
+        .map_err(Dead::Connect)?;
+    let listener = perch.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    let listener = listener.ok_or(Dead::Setup { op: "listen", reason: "no listener was asked for".to_owned() })?;
+    // The handshake is over, so the connection is waiting here or went elsewhere: no need to block.
+    listener.set_nonblocking(true).map_err(Dead::Connect)?;
+    let (server, _) = listener.accept().map_err(Dead::Connect)?;
+    drop(client);
+    let arrived = server.local_addr().map_err(Dead::Connect)?;
+    if arrived == DIALLED { Ok(start.elapsed()) } else { Err(Dead::Misdirected { arrived }) }
+}
+
+async fn give_address(netns: &Netns) -> Result<(), Dead> {
+    let failed = |op: &'static str| move |e: &dyn std::error::Error| Dead::Setup { op, reason: e.to_string() };
+    let (connection, handle, _) = netns
+        .run(rtnetlink::new_connection)
+        .map_err(Error::from)?
+        .map_err(|e| failed("open netlink")(&e))?;
+    let connection = tokio::spawn(connection);
+    let up = rtnetlink::LinkUnspec::new_with_index(abi::LOOPBACK_IFINDEX).up();
+    handle.link().set(up.build()).execute().await.map_err(|e| failed("bring lo up")(&e))?;
+    handle
+        .address()
+        .add(abi::LOOPBACK_IFINDEX, POD.into(), 32)
+        .execute()
+        .await
+        .map_err(|e| failed("add an address")(&e))?;
+    connection.abort();
+    Ok(())
+}
+
+/// One plain listener, where the agent would have the proxy's.
+#[derive(Debug, Default)]
+struct Perch(Mutex<Option<TcpListener>>);
+
+impl Listen for Perch {
+    fn listen(&self, pod: &PodSpec) -> Result<Vec<Listener>, String> {
+        let listener = pod
+            .netns
+            .run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .map_err(|e| e.to_string())?
+            .map_err(|e| e.to_string())?;
+        setsockopt(&listener, IpTransparent, &true).map_err(|e| e.to_string())?;
+        let socket = OwnedFd::from(listener.try_clone().map_err(|e| e.to_string())?);
+        *self.0.lock().map_err(|e| e.to_string())? = Some(listener);
+        Ok(vec![Listener { slot: Slot::OutboundV4, socket }])
+    }
+
+    fn close(&self, _: &PodUid) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+}

@@ -1,0 +1,92 @@
+//! PURE. What a captured pod's namespace should look like.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use model::WhenAgentDown;
+use serde::{Deserialize, Serialize};
+
+use crate::sysctl;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// What is found in the namespace, and in the node's maps for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Actual {
+    /// Those of [`sysctl::WANTED`] that exist there.
+    pub sysctls: BTreeMap<String, String>,
+    /// Addresses assigned in the namespace, those of `lo` included.
+    pub assigned: Vec<IpAddr>,
+    /// Families that have our rule.
+    pub rules: BTreeSet<Family>,
+    /// Our route of each family, with its source address.
+    pub routes: BTreeMap<Family, Option<IpAddr>>,
+    /// What `ADDRESSES` holds for the namespace.
+    pub own: BTreeSet<IpAddr>,
+    /// The listeners of this agent are in their slots.
+    pub listening: bool,
+    /// The `steer` program of this agent is attached.
+    pub steered: bool,
+    /// The entry in `PODS`.
+    pub entry: Option<WhenAgentDown>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    pub sysctls: BTreeMap<String, String>,
+    pub own: BTreeSet<IpAddr>,
+    /// One rule and one route for each family that the pod can speak; the address becomes the source of what
+    /// the route turns, else an application would appear to call from its destination's address.
+    pub families: BTreeMap<Family, IpAddr>,
+    pub entry: WhenAgentDown,
+}
+
+// === impl Family ===
+
+impl Family {
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// What the namespace should look like, given what it has and the addresses that Kubernetes knows of.
+pub fn desire(actual: &Actual, pod_ips: &[IpAddr], entry: WhenAgentDown) -> Desired {
+    let sysctls = sysctl::WANTED
+        .into_iter()
+        .filter(|(name, _)| actual.sysctls.contains_key(*name))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let own: BTreeSet<IpAddr> =
+        actual.assigned.iter().map(IpAddr::to_canonical).filter(|ip| !ip.is_loopback()).collect();
+    let families = Family::ALL
+        .into_iter()
+        .filter_map(|family| Some((family, source(family, &actual.assigned, pod_ips)?)))
+        .collect();
+    Desired { sysctls, own, families, entry }
+}
+
+/// The pod's own address if it is really assigned, else the first one that can leave the pod.
+fn source(family: Family, assigned: &[IpAddr], pod_ips: &[IpAddr]) -> Option<IpAddr> {
+    let usable = |ip: &&IpAddr| Family::of(**ip) == family && !ip.is_loopback() && !is_link_local_v6(**ip);
+    let known = pod_ips.iter().filter(usable).find(|ip| assigned.contains(ip));
+    known.or_else(|| assigned.iter().find(usable)).copied()
+}
+
+fn is_link_local_v6(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Replacing the program behind a pinned link: `BPF_OBJ_GET` and `BPF_LINK_UPDATE` of bpf(2), which aya 0.14 has
+//! for no cgroup or sk_lookup link. The swap is atomic: there is no moment without a program.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+use nix::libc;
+
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_UPDATE: libc::c_int = 29;
+
+/// The part of `union bpf_attr` that `BPF_OBJ_GET` reads.
+#[repr(C)]
+#[derive(Default)]
+struct ObjGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// The part of `union bpf_attr` that `BPF_LINK_UPDATE` reads.
+#[repr(C)]
+#[derive(Default)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// Puts `program` behind the link pinned at `path`. `NotFound` where nothing is pinned; `ENOLINK` where the
+/// cgroup or namespace of the link is gone.
+pub(crate) fn update(path: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
+    let link = open(path)?;
+    let attr = LinkUpdate {
+        link_fd: raw(link.as_raw_fd()),
+        new_prog_fd: raw(program.as_raw_fd()),
+        ..LinkUpdate::default()
+    };
+    bpf(BPF_LINK_UPDATE, &attr).map(drop)
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attr = ObjGet { pathname: path.as_ptr() as u64, ..ObjGet::default() };
+    let fd = bpf(BPF_OBJ_GET, &attr)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<i32> {
+    // SAFETY: `attr` is a prefix of `union bpf_attr`; the kernel takes its size and reads no further.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
+    match i32::try_from(result) {
+        Ok(result) if result >= 0 => Ok(result),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn raw(fd: i32) -> u32 {
+    u32::try_from(fd).expect("an open descriptor is not negative")
+}

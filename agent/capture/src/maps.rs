@@ -1,0 +1,182 @@
+//! The pinned maps, typed. The agent writes them; the command line reads them, also when no agent runs.
+
+use std::{fmt, net::IpAddr, os::fd::BorrowedFd};
+
+use abi::{AddressKey, AgentEntry, Counter, ListenerKey, PodEntry, RawListenerKey, Slot, limit, name};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SockHash};
+use model::WhenAgentDown;
+
+use crate::{Error, Pins};
+
+pub struct Maps {
+    pods: HashMap<MapData, u64, PodEntry>,
+    addresses: HashMap<MapData, AddressKey, u8>,
+    listeners: SockHash<MapData, RawListenerKey>,
+    agents: HashMap<MapData, u64, AgentEntry>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+// === impl Maps ===
+
+impl Maps {
+    /// Opens the maps of a node by their pins. Fails where nothing was ever pinned, or by an agent with
+    /// another layout.
+    pub fn open(pins: &Pins) -> Result<Self, Error> {
+        let open = |map: &'static str| {
+            MapData::from_pin(pins.map(map)).map_err(|source| Error::Map { op: "open", map, source })
+        };
+        let typed = |map, source| Error::Map { op: "read the type of", map, source };
+        Ok(Self {
+            pods: Map::HashMap(open(name::PODS)?).try_into().map_err(|e| typed(name::PODS, e))?,
+            addresses: Map::HashMap(open(name::ADDRESSES)?)
+                .try_into()
+                .map_err(|e| typed(name::ADDRESSES, e))?,
+            listeners: Map::SockHash(open(name::LISTENERS)?)
+                .try_into()
+                .map_err(|e| typed(name::LISTENERS, e))?,
+            agents: Map::HashMap(open(name::AGENTS)?).try_into().map_err(|e| typed(name::AGENTS, e))?,
+            counters: Map::PerCpuArray(open(name::COUNTERS)?)
+                .try_into()
+                .map_err(|e| typed(name::COUNTERS, e))?,
+        })
+    }
+
+    pub fn pod(&self, netns_cookie: u64) -> Result<Option<WhenAgentDown>, Error> {
+        found(name::PODS, self.pods.get(&netns_cookie, 0)).map(|entry| entry.map(when_agent_down))
+    }
+
+    /// All captured namespaces, by cookie.
+    pub fn pods(&self) -> Result<Vec<(u64, WhenAgentDown)>, Error> {
+        let mut pods = self
+            .pods
+            .iter()
+            .map(|entry| entry.map(|(cookie, entry)| (cookie, when_agent_down(entry))))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| Error::Map { op: "read", map: name::PODS, source })?;
+        pods.sort_by_key(|(cookie, _)| *cookie);
+        Ok(pods)
+    }
+
+    pub(crate) fn set_pod(&mut self, netns_cookie: u64, when: WhenAgentDown) -> Result<(), Error> {
+        let entry = PodEntry {
+            open_when_agent_down: u8::from(when == WhenAgentDown::Open),
+            reserved: [0; 7],
+        };
+        self.pods
+            .insert(netns_cookie, entry, 0)
+            .map_err(|source| Error::Map { op: "write", map: name::PODS, source })
+    }
+
+    pub(crate) fn remove_pod(&mut self, netns_cookie: u64) -> Result<(), Error> {
+        found(name::PODS, self.pods.remove(&netns_cookie)).map(drop)
+    }
+
+    pub fn addresses(&self, netns_cookie: u64) -> Result<Vec<IpAddr>, Error> {
+        let mut addresses = Vec::new();
+        for key in self.addresses.keys() {
+            let key = key.map_err(|source| Error::Map { op: "read", map: name::ADDRESSES, source })?;
+            if key.netns_cookie == netns_cookie {
+                addresses.push(IpAddr::from(key.address).to_canonical());
+            }
+        }
+        addresses.sort();
+        Ok(addresses)
+    }
+
+    pub(crate) fn add_address(&mut self, netns_cookie: u64, address: IpAddr) -> Result<(), Error> {
+        self.addresses
+            .insert(address_key(netns_cookie, address), 1, 0)
+            .map_err(|source| Error::Map { op: "write", map: name::ADDRESSES, source })
+    }
+
+    pub(crate) fn remove_address(&mut self, netns_cookie: u64, address: IpAddr) -> Result<(), Error> {
+        found(name::ADDRESSES, self.addresses.remove(&address_key(netns_cookie, address))).map(drop)
+    }
+
+    /// The listeners that are open. A slot whose socket has closed is not there.
+    pub fn listeners(&self) -> Result<Vec<(u64, Slot)>, Error> {
+        let mut listeners = Vec::new();
+        for key in self.listeners.keys() {
+            let key = key.map_err(|source| Error::Map { op: "read", map: name::LISTENERS, source })?;
+            if let Some(slot) = key.slot() {
+                listeners.push((key.netns_cookie, slot));
+            }
+        }
+        listeners.sort();
+        Ok(listeners)
+    }
+
+    pub(crate) fn set_listener(
+        &mut self,
+        netns_cookie: u64,
+        slot: Slot,
+        listener: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
+        self.listeners
+            .insert(RawListenerKey::from(ListenerKey { netns_cookie, slot, reserved: 0 }), listener, 0)
+            .map_err(|source| Error::Map { op: "write", map: name::LISTENERS, source })
+    }
+
+    pub(crate) fn remove_listener(&mut self, netns_cookie: u64, slot: Slot) -> Result<(), Error> {
+        let key = RawListenerKey::from(ListenerKey { netns_cookie, slot, reserved: 0 });
+        found(name::LISTENERS, self.listeners.remove(&key)).map(drop)
+    }
+
+    /// Connections of processes in this cgroup are the agent's own from now on.
+    pub fn add_agent(&mut self, cgroup_id: u64) -> Result<(), Error> {
+        self.agents
+            .insert(cgroup_id, AgentEntry { present: 1 }, 0)
+            .map_err(|source| Error::Map { op: "write", map: name::AGENTS, source })
+    }
+
+    /// What the programs counted, over all CPUs, since the maps were made.
+    pub fn counters(&self) -> Result<Vec<(Counter, u64)>, Error> {
+        Counter::ALL
+            .into_iter()
+            .map(|counter| {
+                let per_cpu = self.counters.get(&(counter as u32), 0);
+                let per_cpu = per_cpu
+                    .map_err(|source| Error::Map { op: "read", map: name::COUNTERS, source })?;
+                Ok((counter, per_cpu.iter().sum()))
+            })
+            .collect()
+    }
+
+    /// How full each map is: name, entries, room.
+    pub fn fill(&self) -> Vec<(&'static str, usize, u32)> {
+        vec![
+            (name::PODS, self.pods.keys().count(), limit::PODS),
+            (name::ADDRESSES, self.addresses.keys().count(), limit::ADDRESSES),
+            (name::LISTENERS, self.listeners.keys().count(), limit::LISTENERS),
+            (name::AGENTS, self.agents.keys().count(), limit::AGENTS),
+        ]
+    }
+}
+
+impl fmt::Debug for Maps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maps").finish_non_exhaustive()
+    }
+}
+
+fn when_agent_down(entry: PodEntry) -> WhenAgentDown {
+    if entry.open_when_agent_down == 1 { WhenAgentDown::Open } else { WhenAgentDown::Closed }
+}
+
+fn address_key(netns_cookie: u64, address: IpAddr) -> AddressKey {
+    let address = match address.to_canonical() {
+        IpAddr::V4(v4) => abi::mapped(v4.octets()),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    AddressKey { netns_cookie, address }
+}
+
+/// A missing key is an answer, not an error.
+fn found<T>(map: &'static str, result: Result<T, MapError>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(nix::libc::ENOENT) => Ok(None),
+        Err(source) => Err(Error::Map { op: "access", map, source }),
+    }
+}

@@ -1,0 +1,116 @@
+//! Where things are pinned: one directory per node under bpffs.
+//!
+//! ```text
+//! /sys/fs/bpf/millstream/NODE/v1/PODS …          maps, under the version of their layout
+//! /sys/fs/bpf/millstream/NODE/links/connect4 …   links of the node
+//! /sys/fs/bpf/millstream/NODE/links/steer-COOKIE links of the pods, by SO_NETNS_COOKIE
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::Error;
+
+/// Where bpffs is mounted on every distribution.
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    root: PathBuf,
+}
+
+// === impl Pins ===
+
+impl Pins {
+    pub fn of_node(node: &str) -> Self {
+        Self { root: Path::new(BPFFS).join("millstream").join(node) }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn maps(&self) -> PathBuf {
+        self.root.join(format!("v{}", abi::VERSION))
+    }
+
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    pub(crate) fn connect_link(&self, program: &str) -> PathBuf {
+        self.links().join(program)
+    }
+
+    pub(crate) fn steer_link(&self, netns_cookie: u64) -> PathBuf {
+        self.links().join(format!("steer-{netns_cookie:x}"))
+    }
+
+    /// The namespaces that have a pinned `steer` link.
+    pub(crate) fn steered(&self) -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(self.links()) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| {
+                u64::from_str_radix(entry.file_name().to_str()?.strip_prefix("steer-")?, 16).ok()
+            })
+            .collect()
+    }
+
+    pub(crate) fn create(&self) -> Result<(), Error> {
+        for path in [self.maps(), self.links()] {
+            fs::create_dir_all(&path).map_err(|source| Error::Pin { op: "create", path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Maps whose layout is of another version: the programs that used them are replaced by now.
+    pub(crate) fn remove_other_versions(&self) -> Result<(), Error> {
+        let Ok(entries) = fs::read_dir(&self.root) else {
+            return Ok(());
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path != self.maps() && path != self.links() {
+                remove_tree(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every pin of the node: links without a pin are detached, maps without a user are freed.
+    pub(crate) fn remove_all(&self) -> Result<(), Error> {
+        remove_tree(&self.links())?;
+        remove_tree(&self.root)?;
+        // The last node that leaves takes the common directory along.
+        if let Some(parent) = self.root.parent() {
+            let _not_empty = fs::remove_dir(parent);
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn remove_file(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Pin { op: "remove", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Pin { op: "remove", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,67 @@
+//! PURE. From what is there to what should be: the steps, as data.
+
+use std::net::IpAddr;
+
+use model::WhenAgentDown;
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{Actual, Desired, Family};
+
+/// One step of enrolment, in the order of this list: a pod captures nothing before everything that carries its
+/// connections is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A change in the namespace that outlives the agent: journalled before it is made.
+    Change(Change),
+    AddOwnAddress(IpAddr),
+    RemoveOwnAddress(IpAddr),
+    Listen,
+    Steer,
+    /// From here on new connections are captured.
+    Begin(WhenAgentDown),
+}
+
+/// A change in the pod's namespace, with what is needed to take it back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "change")]
+pub enum Change {
+    Sysctl { name: String, before: String, after: String },
+    Rule { family: Family },
+    Route { family: Family, source: IpAddr },
+}
+
+/// What leads from `actual` to `desired`. Empty when nothing is to be done.
+pub fn plan(actual: &Actual, desired: &Desired) -> Vec<Step> {
+    let Desired { sysctls, own, families, entry } = desired;
+    let mut steps = Vec::new();
+    for (name, after) in sysctls {
+        let before = actual.sysctls.get(name).cloned().unwrap_or_default();
+        if before != *after {
+            steps.push(Step::Change(Change::Sysctl { name: name.clone(), before, after: after.clone() }));
+        }
+    }
+    for (&family, &source) in families {
+        // The route first: a rule that leads to an empty table would let marked packets through.
+        if actual.routes.get(&family) != Some(&Some(source)) {
+            steps.push(Step::Change(Change::Route { family, source }));
+        }
+        if !actual.rules.contains(&family) {
+            steps.push(Step::Change(Change::Rule { family }));
+        }
+    }
+    steps.extend(own.difference(&actual.own).copied().map(Step::AddOwnAddress));
+    steps.extend(actual.own.difference(own).copied().map(Step::RemoveOwnAddress));
+    if !actual.listening {
+        steps.push(Step::Listen);
+    }
+    if !actual.steered {
+        steps.push(Step::Steer);
+    }
+    if actual.entry != Some(*entry) {
+        steps.push(Step::Begin(*entry));
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests;

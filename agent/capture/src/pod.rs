@@ -1,0 +1,406 @@
+//! One pod's capture: observe → desire → plan → apply, and its undoing.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use abi::Slot;
+use model::{ObjectName, PodUid, WhenAgentDown};
+use netns::Netns;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::{
+    Config, Error, Programs, cleanup,
+    desired::{Actual, Desired, desire},
+    journal::{Entry, Journal},
+    maps::Maps,
+    netlink::Netlink,
+    plan::{Change, Step, plan},
+    sysctl,
+    verify::{NodeNetns, Refusal, holds_an_address},
+};
+
+/// A pod to be captured.
+#[derive(Clone, Debug)]
+pub struct PodSpec {
+    pub uid: PodUid,
+    pub name: ObjectName,
+    pub ips: Vec<IpAddr>,
+    pub netns_path: PathBuf,
+    pub netns: Arc<Netns>,
+    pub when_agent_down: WhenAgentDown,
+}
+
+/// A listening socket of the proxy inside the pod's namespace.
+#[derive(Debug)]
+pub struct Listener {
+    pub slot: Slot,
+    pub socket: OwnedFd,
+}
+
+/// Opens the proxy's listeners in a pod's namespace. The sockets returned are duplicates: the proxy keeps its
+/// own, and a slot empties when the last is closed.
+pub trait Listen {
+    fn listen(&self, pod: &PodSpec) -> Result<Vec<Listener>, String>;
+    fn close(&self, pod: &PodUid);
+}
+
+/// The captured pods of a node.
+#[derive(Debug)]
+pub struct Capture {
+    config: Config,
+    programs: Mutex<Programs>,
+    journal: Journal,
+    node: NodeNetns,
+    live: tokio::sync::Mutex<HashMap<PodUid, Live>>,
+}
+
+/// A pod that this process works on.
+#[derive(Debug)]
+struct Live {
+    spec: PodSpec,
+    netlink: Netlink,
+    listening: bool,
+    steered: bool,
+}
+
+// === impl Capture ===
+
+impl Capture {
+    pub fn new(config: Config, programs: Programs) -> Result<Self, Error> {
+        let journal = Journal::new(&config.journal);
+        let node = NodeNetns::discover()?;
+        Ok(Self { config, programs: Mutex::new(programs), journal, node, live: tokio::sync::Mutex::default() })
+    }
+
+    /// Captures a pod, or brings what is there up to date: twice is a no-op. Returns the steps that were taken.
+    ///
+    /// When one step fails, those before it are undone in reverse, and the pod is as it was.
+    pub async fn enrol(&self, spec: &PodSpec, listen: &impl Listen) -> Result<Vec<Step>, Error> {
+        let mut live = self.live.lock().await;
+        if !live.contains_key(&spec.uid) {
+            self.refuse_foreign(spec, &live)?;
+            let netlink = Netlink::open(&spec.netns)?;
+            let assigned = netlink.addresses().await?;
+            if !holds_an_address(&assigned, &spec.ips) {
+                let path = spec.netns_path.clone();
+                return Err(Refusal::ForeignAddress { path, addresses: spec.ips.clone() }.into());
+            }
+            self.forget_former_namespace(spec)?;
+            let fresh = Live { spec: spec.clone(), netlink, listening: false, steered: false };
+            live.insert(spec.uid.clone(), fresh);
+        }
+        let pod = live.get_mut(&spec.uid).expect("inserted above if it was not there");
+        pod.spec = spec.clone();
+        let (actual, desired) = self.observe(pod).await?;
+        let steps = plan(&actual, &desired);
+        if let Err(e) = self.apply(pod, &steps, listen).await {
+            if actual.entry.is_none() {
+                live.remove(&spec.uid);
+            }
+            return Err(e);
+        }
+        Ok(steps)
+    }
+
+    /// First phase of release: from now on nothing new is captured. What captured connections still need stays.
+    pub async fn end(&self, uid: &PodUid) -> Result<(), Error> {
+        let live = self.live.lock().await;
+        match live.get(uid) {
+            Some(pod) => self.with_maps(|maps| maps.remove_pod(pod.spec.netns.cookie())),
+            None => Ok(()),
+        }
+    }
+
+    /// Second phase of release: everything is as it was before enrolment.
+    pub async fn restore(&self, uid: &PodUid, listen: &impl Listen) -> Result<(), Error> {
+        let Some(mut pod) = self.live.lock().await.remove(uid) else {
+            return Ok(());
+        };
+        self.with_maps(|maps| maps.remove_pod(pod.spec.netns.cookie()))?;
+        if let Some(entry) = self.journal.read(uid)? {
+            for change in entry.changes.iter().rev() {
+                revert(&pod.spec.netns, &pod.netlink, change, &entry.steering).await?;
+            }
+        }
+        // The route no longer turns anything, so the program has no more to steer.
+        self.forget_kernel_state(pod.spec.netns.cookie())?;
+        listen.close(uid);
+        pod.listening = false;
+        self.journal.remove(uid)
+    }
+
+    /// The pod's namespace is gone, or about to go once our sockets are closed: nothing in it is worth undoing.
+    pub async fn forget(&self, uid: &PodUid, listen: &impl Listen) -> Result<(), Error> {
+        let pod = self.live.lock().await.remove(uid);
+        let entry = self.journal.read(uid)?;
+        let cookie = pod.map(|p| p.spec.netns.cookie()).or(entry.map(|e| e.netns_cookie));
+        if let Some(cookie) = cookie {
+            self.forget_kernel_state(cookie)?;
+        }
+        listen.close(uid);
+        self.journal.remove(uid)
+    }
+
+    /// The pods that an agent before this one captured, as far as its journal can be read.
+    pub fn left_behind(&self) -> Vec<Entry> {
+        let (entries, damaged) = self.journal.all();
+        for e in damaged {
+            warn!(error = %e, "A pod's journal cannot be read: its namespace stays as it is");
+        }
+        entries
+    }
+
+    /// Undoes what an agent before this one did to a pod that is not to be captured any more. Its captured
+    /// connections ended with that agent.
+    pub async fn abandon(&self, entry: &Entry) -> Result<(), Error> {
+        self.forget_kernel_state(entry.netns_cookie)?;
+        cleanup::restore(entry).await?;
+        self.journal.remove(&entry.uid)
+    }
+
+    /// Removes what belongs to no pod of the journal: once all that are left have been adopted or abandoned.
+    pub fn sweep(&self) -> Result<(), Error> {
+        let (entries, _) = self.journal.all();
+        for cookie in self.config.pins.steered() {
+            if !entries.iter().any(|entry| entry.netns_cookie == cookie) {
+                self.forget_kernel_state(cookie)?;
+            }
+        }
+        self.config.pins.remove_other_versions()
+    }
+
+    /// Marked as changed whenever addresses or links in the pod's namespace change.
+    pub async fn changes(&self, uid: &PodUid) -> Option<watch::Receiver<()>> {
+        self.live.lock().await.get(uid).map(|pod| pod.netlink.changes())
+    }
+
+    /// Addresses in the namespace of a captured pod.
+    pub async fn assigned(&self, uid: &PodUid) -> Result<Vec<IpAddr>, Error> {
+        match self.live.lock().await.get(uid) {
+            Some(pod) => pod.netlink.addresses().await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn with_maps<T>(&self, f: impl FnOnce(&mut Maps) -> T) -> T {
+        // A panic while it was held left single map operations done or not done, nothing half.
+        f(&mut self.programs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).maps)
+    }
+
+    fn refuse_foreign(&self, spec: &PodSpec, live: &HashMap<PodUid, Live>) -> Result<(), Refusal> {
+        if self.node.contains(&spec.netns) {
+            return Err(Refusal::Node(spec.netns_path.clone()));
+        }
+        let owner = live.values().find(|pod| pod.spec.netns == spec.netns);
+        owner.map_or(Ok(()), |pod| {
+            Err(Refusal::Taken { path: spec.netns_path.clone(), owner: pod.spec.uid.clone() })
+        })
+    }
+
+    /// A pod may come back with another sandbox: what the journal says of the old one is gone with it.
+    fn forget_former_namespace(&self, spec: &PodSpec) -> Result<(), Error> {
+        let Some(entry) = self.journal.read(&spec.uid)? else {
+            return Ok(());
+        };
+        if entry.netns_cookie == spec.netns.cookie() {
+            return Ok(());
+        }
+        self.forget_kernel_state(entry.netns_cookie)?;
+        self.journal.remove(&spec.uid)
+    }
+
+    fn forget_kernel_state(&self, netns_cookie: u64) -> Result<(), Error> {
+        self.with_maps(|maps| maps.remove_pod(netns_cookie))?;
+        Programs::unsteer(&self.config, netns_cookie)?;
+        self.with_maps(|maps| {
+            for slot in Slot::ALL {
+                maps.remove_listener(netns_cookie, slot)?;
+            }
+            for address in maps.addresses(netns_cookie)? {
+                maps.remove_address(netns_cookie, address)?;
+            }
+            Ok(())
+        })
+    }
+
+    async fn observe(&self, pod: &Live) -> Result<(Actual, Desired), Error> {
+        let Live { spec, netlink, listening, steered } = pod;
+        let steering = &self.config.steering;
+        let mut sysctls = std::collections::BTreeMap::new();
+        for (name, _) in sysctl::WANTED {
+            if let Some(value) = sysctl::read(&spec.netns, name)? {
+                sysctls.insert(name.to_owned(), value);
+            }
+        }
+        let cookie = spec.netns.cookie();
+        let (own, entry) = self.with_maps(|maps| (maps.addresses(cookie), maps.pod(cookie)));
+        let actual = Actual {
+            sysctls,
+            assigned: netlink.addresses().await?,
+            rules: netlink.rules(steering).await?,
+            routes: netlink.routes(steering).await?,
+            own: own?.into_iter().collect(),
+            listening: *listening,
+            steered: *steered && Programs::is_steered(&self.config, cookie),
+            entry: entry?,
+        };
+        let desired = desire(&actual, &spec.ips, spec.when_agent_down);
+        Ok((actual, desired))
+    }
+
+    async fn apply(&self, pod: &mut Live, steps: &[Step], listen: &impl Listen) -> Result<(), Error> {
+        let journalled = self.note(pod, steps)?;
+        for (done, step) in steps.iter().enumerate() {
+            if let Err(e) = self.take(pod, step, listen).await {
+                for step in steps[..=done].iter().rev() {
+                    if let Err(e) = self.undo(pod, step, listen).await {
+                        warn!(pod = %pod.spec.name, ?step, error = %e, "Step of a failed enrolment could not be undone");
+                    }
+                }
+                self.restore_note(pod, journalled)?;
+                return Err(e);
+            }
+            debug!(pod = %pod.spec.name, ?step, "Step taken");
+        }
+        Ok(())
+    }
+
+    /// Writes the changes that are about to be made into the journal. Returns what stood there before.
+    fn note(&self, pod: &Live, steps: &[Step]) -> Result<Option<Entry>, Error> {
+        let before = self.journal.read(&pod.spec.uid)?;
+        let mut changes = before.as_ref().map(|entry| entry.changes.clone()).unwrap_or_default();
+        let new = steps.iter().filter_map(|step| match step {
+            Step::Change(change) => Some(change),
+            _ => None,
+        });
+        for change in new {
+            merge(&mut changes, change);
+        }
+        let entry = Entry {
+            uid: pod.spec.uid.clone(),
+            pod: pod.spec.name.clone(),
+            netns: pod.spec.netns_path.clone(),
+            netns_cookie: pod.spec.netns.cookie(),
+            netns_inode: pod.spec.netns.inode(),
+            steering: self.config.steering,
+            changes,
+        };
+        if before.as_ref() != Some(&entry) {
+            self.journal.write(&entry)?;
+        }
+        Ok(before)
+    }
+
+    fn restore_note(&self, pod: &Live, before: Option<Entry>) -> Result<(), Error> {
+        match before {
+            Some(entry) => self.journal.write(&entry),
+            None => self.journal.remove(&pod.spec.uid),
+        }
+    }
+
+    async fn take(&self, pod: &mut Live, step: &Step, listen: &impl Listen) -> Result<(), Error> {
+        let Live { spec, netlink, listening, steered } = pod;
+        let cookie = spec.netns.cookie();
+        match step {
+            Step::Change(Change::Sysctl { name, after, .. }) => sysctl::write(&spec.netns, name, after),
+            Step::Change(Change::Rule { family }) => {
+                netlink.add_rule(*family, &self.config.steering).await
+            }
+            Step::Change(Change::Route { family, source }) => {
+                netlink.set_route(*family, *source, &self.config.steering).await
+            }
+            Step::AddOwnAddress(address) => self.with_maps(|maps| maps.add_address(cookie, *address)),
+            Step::RemoveOwnAddress(address) => self.with_maps(|maps| maps.remove_address(cookie, *address)),
+            Step::Listen => {
+                for Listener { slot, socket } in listen.listen(spec).map_err(Error::Listen)? {
+                    self.with_maps(|maps| maps.set_listener(cookie, slot, socket.as_fd()))?;
+                }
+                *listening = true;
+                Ok(())
+            }
+            Step::Steer => {
+                Programs::steer(&self.config, &spec.netns)?;
+                *steered = true;
+                Ok(())
+            }
+            Step::Begin(when) => self.with_maps(|maps| maps.set_pod(cookie, *when)),
+        }
+    }
+
+    async fn undo(&self, pod: &mut Live, step: &Step, listen: &impl Listen) -> Result<(), Error> {
+        let cookie = pod.spec.netns.cookie();
+        match step {
+            Step::Change(change) => {
+                revert(&pod.spec.netns, &pod.netlink, change, &self.config.steering).await
+            }
+            Step::AddOwnAddress(address) => self.with_maps(|maps| maps.remove_address(cookie, *address)),
+            Step::RemoveOwnAddress(address) => self.with_maps(|maps| maps.add_address(cookie, *address)),
+            Step::Listen => {
+                for slot in Slot::ALL {
+                    self.with_maps(|maps| maps.remove_listener(cookie, slot))?;
+                }
+                pod.listening = false;
+                listen.close(&pod.spec.uid);
+                Ok(())
+            }
+            Step::Steer => {
+                pod.steered = false;
+                Programs::unsteer(&self.config, cookie)
+            }
+            Step::Begin(_) => self.with_maps(|maps| maps.remove_pod(cookie)),
+        }
+    }
+}
+
+/// Takes a change back. Where somebody has changed the same thing since, theirs stays.
+pub(crate) async fn revert(
+    netns: &Netns,
+    netlink: &Netlink,
+    change: &Change,
+    steering: &crate::Steering,
+) -> Result<(), Error> {
+    match change {
+        Change::Sysctl { name, before, after } => {
+            if sysctl::read(netns, name)?.as_ref() == Some(after) {
+                sysctl::write(netns, name, before)?;
+            }
+            Ok(())
+        }
+        Change::Rule { family } => netlink.remove_rule(*family, steering).await,
+        Change::Route { family, .. } => netlink.remove_route(*family, steering).await,
+    }
+}
+
+/// The first `before` of a sysctl is what was there without us; of a route only the last form exists.
+fn merge(changes: &mut Vec<Change>, new: &Change) {
+    match new {
+        Change::Sysctl { name, .. } => {
+            let known = |c: &Change| matches!(c, Change::Sysctl { name: n, .. } if n == name);
+            if !changes.iter().any(known) {
+                changes.push(new.clone());
+            }
+        }
+        Change::Rule { .. } => {
+            if !changes.contains(new) {
+                changes.push(new.clone());
+            }
+        }
+        Change::Route { family, .. } => {
+            let known = |c: &Change| matches!(c, Change::Route { family: f, .. } if f == family);
+            match changes.iter_mut().find(|c| known(c)) {
+                Some(change) => *change = new.clone(),
+                None => changes.push(new.clone()),
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the kernel and the machine must offer, looked at before anything is touched: one finding per thing, all
+//! at once, each with its remedy.
+
+use std::{fs, path::Path};
+
+use caps::{CapSet, Capability};
+use nix::sys::statfs::statfs;
+use serde::Serialize;
+
+use crate::cgroup;
+
+/// The oldest kernel that is tested. `bpf_set_retval` came with 5.18, `ingress_ifindex` in sk_lookup with 5.17.
+const FLOOR: (u32, u32) = (6, 1);
+
+/// Why each capability is needed; the DaemonSet asks for the same.
+pub const CAPABILITIES: [(Capability, &str); 5] = [
+    (Capability::CAP_SYS_ADMIN, "to enter pods' network namespaces (setns)"),
+    (Capability::CAP_NET_ADMIN, "for rules, routes, transparent sockets and marks"),
+    (Capability::CAP_BPF, "to load eBPF programs and make maps"),
+    (Capability::CAP_PERFMON, "for eBPF programs that compare pointers"),
+    (Capability::CAP_NET_RAW, "to bind the proxy's sockets to an interface"),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub check: &'static str,
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+    /// What to do, where it is not ok.
+    pub remedy: Option<String>,
+}
+
+/// Everything but the self-test, which needs all of this: see [`crate::canary`].
+pub fn inspect() -> Vec<Finding> {
+    vec![kernel(), btf(), cgroup_v2(), bpffs(), capabilities(), sysctls(), ipv6()]
+}
+
+/// Mounts bpffs where it should be, if it is not. Systemd does it at boot; containers and small systems do not.
+pub fn mount_bpffs() -> nix::Result<()> {
+    if is_bpffs(Path::new(crate::pins::BPFFS)) {
+        return Ok(());
+    }
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("bpf"), crate::pins::BPFFS, Some("bpf"), flags, None::<&str>)
+}
+
+fn kernel() -> Finding {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim().to_owned();
+    let ok = version(&release).is_some_and(|v| v >= FLOOR);
+    let remedy = format!("boot a kernel of {}.{} or newer", FLOOR.0, FLOOR.1);
+    finding("kernel", ok, release, &remedy)
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-', '+']).map(str::parse::<u32>);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn btf() -> Finding {
+    let path = "/sys/kernel/btf/vmlinux";
+    let ok = Path::new(path).exists();
+    let found = if ok { path.to_owned() } else { format!("{path} is missing") };
+    finding("btf", ok, found, "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions do")
+}
+
+fn cgroup_v2() -> Finding {
+    let mount = cgroup::mount();
+    let found = mount.as_ref().map_or("not mounted".to_owned(), |m| format!("mounted at {}", m.display()));
+    finding(
+        "cgroup-v2",
+        mount.is_some(),
+        found,
+        "mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup (or boot with systemd.unified_cgroup_hierarchy=1)",
+    )
+}
+
+fn bpffs() -> Finding {
+    let path = crate::pins::BPFFS;
+    let ok = is_bpffs(Path::new(path));
+    let found = if ok { format!("mounted at {path}") } else { format!("not mounted at {path}") };
+    finding("bpffs", ok, found, &format!("mount it: mount -t bpf bpf {path} (the agent does so at start)"))
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|s| s.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
+}
+
+fn capabilities() -> Finding {
+    let missing: Vec<String> = CAPABILITIES
+        .into_iter()
+        .filter(|(cap, _)| !caps::has_cap(None, CapSet::Effective, *cap).unwrap_or(false))
+        .map(|(cap, why)| format!("{cap} ({why})"))
+        .collect();
+    let found = if missing.is_empty() { "all there".to_owned() } else { format!("missing: {}", missing.join(", ")) };
+    let remedy = "run as root, or give the container these in securityContext.capabilities.add";
+    finding("capabilities", missing.is_empty(), found, remedy)
+}
+
+fn sysctls() -> Finding {
+    let path = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+    let writable = fs::metadata(path).is_ok() && nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
+    let found = if writable { "net.ipv4.tcp_fwmark_accept can be set" } else { "/proc/sys is read-only" };
+    let remedy = "run privileged, or mount a writable /proc/sys into the container";
+    finding("sysctls", writable, found.to_owned(), remedy)
+}
+
+/// A fact rather than a demand: IPv4 alone is fine.
+fn ipv6() -> Finding {
+    let there = Path::new("/proc/sys/net/ipv6").exists();
+    let found = if there { "there" } else { "off in this kernel: IPv4 alone is captured" };
+    finding("ipv6", true, found.to_owned(), "")
+}
+
+fn finding(check: &'static str, ok: bool, found: String, remedy: &str) -> Finding {
+    Finding { check, ok, found, remedy: (!ok).then(|| remedy.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn kernel_releases() {
+        for (release, expected) in [
+            ("6.1.0-18-amd64", Some((6, 1))),
+            ("6.12", Some((6, 12))),
+            ("5.15.0+", Some((5, 15))),
+            ("6.8-rc1", Some((6, 8))),
+            ("", None),
+            ("linux", None),
+        ] {
+            assert_eq!(version(release), expected, "{release}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Loading, pinning and adopting the programs.
+//!
+//! The object holds all three programs; an instance loads the ones it needs, over the node's pinned maps. A
+//! link that is pinned already gets the new program by an atomic swap, so an agent that restarts or is upgraded
+//! leaves no gap.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsFd,
+    path::Path,
+};
+
+use abi::name;
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    programs::{CgroupAttachMode, CgroupSockAddr, ProgramError, ProgramFd, SkLookup, links::FdLink},
+};
+use netns::Netns;
+
+use crate::{Config, Error, Steering, link, maps::Maps, pins};
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
+
+/// The maps that all instances of a node share.
+const SHARED: [&str; 6] =
+    [name::PODS, name::ADDRESSES, name::LISTENERS, name::AGENTS, name::COUNTERS, name::AYA_LOGS];
+
+/// What is loaded for the node as a whole.
+#[derive(Debug)]
+pub struct Programs {
+    pub(crate) maps: Maps,
+}
+
+// === impl Programs ===
+
+impl Programs {
+    /// Loads the connect hooks and attaches them to the cgroup, or puts them behind the links that an earlier
+    /// agent left.
+    ///
+    /// # Minimum kernel version
+    ///
+    /// 5.18, for `bpf_set_retval`.
+    pub fn attach(config: &Config) -> Result<Self, Error> {
+        config.pins.create()?;
+        let mut object = load(config, 0)?;
+        let cgroup = File::open(&config.cgroup).map_err(|source| Error::File {
+            op: "open cgroup",
+            path: config.cgroup.clone(),
+            source,
+        })?;
+        for program in [name::CONNECT4, name::CONNECT6] {
+            attach_connect(&mut object, program, &cgroup, &config.pins.connect_link(program))?;
+        }
+        Ok(Self { maps: Maps::open(&config.pins)? })
+    }
+
+    /// Steers the namespace: loads its instance of `steer` and attaches it, or swaps the one behind the pinned
+    /// link.
+    pub(crate) fn steer(config: &Config, netns: &Netns) -> Result<(), Error> {
+        let mut object = load(config, netns.cookie())?;
+        let refused = |source| Error::Program { program: name::STEER, source };
+        let program: &mut SkLookup = program_mut(&mut object, name::STEER)?;
+        program.load().map_err(refused)?;
+        let pin = config.pins.steer_link(netns.cookie());
+        if adopt(&pin, program.fd().map_err(refused)?)? {
+            return Ok(());
+        }
+        let id = program.attach(netns).map_err(refused)?;
+        let link: FdLink = program.take_link(id).map_err(refused)?.into();
+        pin_link(link, &pin)
+    }
+
+    /// Ends the steering of a namespace: without its pin the link is gone.
+    pub(crate) fn unsteer(config: &Config, netns_cookie: u64) -> Result<(), Error> {
+        pins::remove_file(&config.pins.steer_link(netns_cookie))
+    }
+
+    pub(crate) fn is_steered(config: &Config, netns_cookie: u64) -> bool {
+        config.pins.steer_link(netns_cookie).exists()
+    }
+}
+
+/// Parses the object for one instance. Nothing is attached yet.
+fn load(config: &Config, netns_cookie: u64) -> Result<Ebpf, Error> {
+    if OBJECT.is_empty() {
+        return Err(Error::NoObject);
+    }
+    let Steering { marks, .. } = config.steering;
+    let mut loader = EbpfLoader::new();
+    // No CO-RE relocation is in the object, so the kernel's own BTF need not be read.
+    loader
+        .btf(None)
+        .override_global(name::MARK_CAPTURED, &marks.captured, true)
+        .override_global(name::MARK_AGENT, &marks.agent, true)
+        .override_global(name::NETNS_COOKIE, &netns_cookie, true);
+    for map in SHARED {
+        loader.map_pin_path(map, config.pins.map(map));
+    }
+    Ok(loader.load(OBJECT)?)
+}
+
+fn attach_connect(
+    object: &mut Ebpf,
+    name: &'static str,
+    cgroup: &File,
+    pin: &Path,
+) -> Result<(), Error> {
+    let refused = |source| Error::Program { program: name, source };
+    let program: &mut CgroupSockAddr = program_mut(object, name)?;
+    program.load().map_err(refused)?;
+    if adopt(pin, program.fd().map_err(refused)?)? {
+        return Ok(());
+    }
+    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
+    let link: FdLink = program.take_link(id).map_err(refused)?.try_into().map_err(|_| {
+        // Linux 5.7 makes links of these attachments; `preflight` asks for far more.
+        Error::Pin { op: "pin", path: pin.to_owned(), source: io::ErrorKind::Unsupported.into() }
+    })?;
+    pin_link(link, pin)
+}
+
+/// Puts the program behind a link pinned earlier. `false` where there is none, or where what it was attached to
+/// is gone.
+fn adopt(pin: &Path, program: &ProgramFd) -> Result<bool, Error> {
+    match link::update(pin, program.as_fd()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) if e.raw_os_error() == Some(nix::libc::ENOLINK) => {
+            pins::remove_file(pin)?;
+            Ok(false)
+        }
+        Err(source) => Err(Error::Pin { op: "swap the program of link", path: pin.to_owned(), source }),
+    }
+}
+
+fn pin_link(link: FdLink, path: &Path) -> Result<(), Error> {
+    let pinned = link.pin(path).map_err(|e| Error::Pin {
+        op: "pin link",
+        path: path.to_owned(),
+        source: io::Error::other(e),
+    });
+    pinned.map(drop)
+}
+
+fn program_mut<'a, P>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = object.program_mut(name).ok_or(Error::NoObject)?;
+    program.try_into().map_err(|source| Error::Program { program: name, source })
+}

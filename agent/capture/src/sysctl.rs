@@ -1,0 +1,39 @@
+//! Per-namespace sysctls, read and written from inside the namespace.
+
+use std::{fs, io, path::PathBuf};
+
+use netns::Netns;
+
+use crate::Error;
+
+/// What a captured pod needs, and why:
+///
+/// - `tcp_fwmark_accept`: the application's accepted sockets take bit C from the delivered SYN, so that their
+///   replies to the client's address turn back over lo.
+/// - `fwmark_reflect`: so does the RST of a closed port; without it the client would wait for a timeout.
+///
+/// Source: <https://docs.kernel.org/networking/ip-sysctl.html>.
+pub const WANTED: [(&str, &str); 3] = [
+    ("net/ipv4/tcp_fwmark_accept", "1"),
+    ("net/ipv4/fwmark_reflect", "1"),
+    ("net/ipv6/fwmark_reflect", "1"),
+];
+
+/// The value of a sysctl in the namespace; `None` where this kernel or namespace has no such thing (IPv6 off).
+pub fn read(netns: &Netns, name: &str) -> Result<Option<String>, Error> {
+    match netns.run(|| fs::read_to_string(path(name)))? {
+        Ok(value) => Ok(Some(value.trim().to_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Sysctl { name: name.to_owned(), source }),
+    }
+}
+
+pub fn write(netns: &Netns, name: &str, value: &str) -> Result<(), Error> {
+    netns
+        .run(|| fs::write(path(name), value))?
+        .map_err(|source| Error::Sysctl { name: name.to_owned(), source })
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from("/proc/sys").join(name)
+}

@@ -1,0 +1,133 @@
+//! Map names, sizes, keys and values. All maps belong to the node; what belongs to one pod carries the cookie
+//! of the pod's network namespace (`SO_NETNS_COOKIE`) in its key.
+
+/// Names of maps, programs and globals, as the object file and the pins spell them.
+pub mod name {
+    /// cookie → [`PodEntry`](super::PodEntry): captured pods. No entry: nothing new is captured.
+    pub const PODS: &str = "PODS";
+    /// [`AddressKey`](crate::AddressKey) → 1: the pod's own addresses.
+    pub const ADDRESSES: &str = "ADDRESSES";
+    /// [`ListenerKey`](super::ListenerKey) → the proxy's listening socket. The kernel empties a slot when its
+    /// socket closes, however the process died: an empty slot *is* "agent dead".
+    pub const LISTENERS: &str = "LISTENERS";
+    /// cgroup id → [`AgentEntry`](super::AgentEntry): processes whose connections are the agent's own.
+    pub const AGENTS: &str = "AGENTS";
+    /// [`Counter`](crate::Counter) → packets or calls, per CPU.
+    pub const COUNTERS: &str = "COUNTERS";
+    pub const AYA_LOGS: &str = "AYA_LOGS";
+
+    pub const CONNECT4: &str = "connect4";
+    pub const CONNECT6: &str = "connect6";
+    pub const STEER: &str = "steer";
+
+    /// Global of all programs: bit C of `SO_MARK`.
+    pub const MARK_CAPTURED: &str = "MARK_CAPTURED";
+    /// Global of all programs: bit A of `SO_MARK`.
+    pub const MARK_AGENT: &str = "MARK_AGENT";
+    /// Global of `steer`: the namespace that this instance serves. `sk_lookup` cannot ask the kernel for it.
+    pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
+}
+
+/// Sizes of the maps: what one node may hold.
+pub mod limit {
+    /// Kubernetes plans for 110 pods a node; large installations go to 500.
+    pub const PODS: u32 = 1024;
+    /// Several addresses a pod.
+    pub const ADDRESSES: u32 = 16 * PODS;
+    /// Four listeners a pod.
+    pub const LISTENERS: u32 = 4 * PODS;
+    /// The old and the new agent of an upgrade, and room.
+    pub const AGENTS: u32 = 16;
+}
+
+/// Value of `PODS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodEntry {
+    /// 1: while no listener is there, connections go direct (`open`); 0: they are refused (`closed`).
+    pub open_when_agent_down: u8,
+    pub reserved: [u8; 7],
+}
+
+const _: () = assert!(size_of::<PodEntry>() == 8);
+
+/// Value of `AGENTS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentEntry {
+    pub present: u8,
+}
+
+/// Key of `LISTENERS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey {
+    pub netns_cookie: u64,
+    pub slot: Slot,
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<ListenerKey>() == 16);
+
+/// Which of a pod's listeners. The family is that of the packet: a v4-mapped socket sends IPv4.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Slot {
+    OutboundV4 = 0,
+    InboundV4 = 1,
+    OutboundV6 = 2,
+    InboundV6 = 3,
+}
+
+impl Slot {
+    pub const ALL: [Self; 4] = [Self::OutboundV4, Self::InboundV4, Self::OutboundV6, Self::InboundV6];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OutboundV4 => "outbound-v4",
+            Self::InboundV4 => "inbound-v4",
+            Self::OutboundV6 => "outbound-v6",
+            Self::InboundV6 => "inbound-v6",
+        }
+    }
+}
+
+#[cfg(feature = "user")]
+mod user {
+    use super::{AgentEntry, ListenerKey, PodEntry, Slot};
+    use crate::AddressKey;
+
+    // SAFETY: `repr(C)`, `Copy`, and every byte is a field: there is no padding to leak or to invent.
+    unsafe impl aya::Pod for PodEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for AgentEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for AddressKey {}
+
+    /// [`ListenerKey`] as it comes out of the kernel: any number may stand in the slot.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug)]
+    pub struct RawListenerKey {
+        pub netns_cookie: u64,
+        pub slot: u32,
+        pub reserved: u32,
+    }
+
+    // SAFETY: as above.
+    unsafe impl aya::Pod for RawListenerKey {}
+
+    impl From<ListenerKey> for RawListenerKey {
+        fn from(key: ListenerKey) -> Self {
+            Self { netns_cookie: key.netns_cookie, slot: key.slot as u32, reserved: key.reserved }
+        }
+    }
+
+    impl RawListenerKey {
+        pub fn slot(self) -> Option<Slot> {
+            Slot::ALL.into_iter().find(|slot| *slot as u32 == self.slot)
+        }
+    }
+}
+
+#[cfg(feature = "user")]
+pub use user::RawListenerKey;

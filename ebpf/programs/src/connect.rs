@@ -1,0 +1,169 @@
+//! `cgroup/connect4` and `connect6`: marks the sockets of captured pods before their SYN is routed.
+//!
+//! An `AF_INET6` socket that dials `::ffff:a.b.c.d` runs only `connect6`, so that hook sees IPv4 too.
+
+use abi::{Counter, ListenerKey, PodEntry, Slot, mapped};
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::bpf_sock_addr,
+    cty::c_void,
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_getsockopt, bpf_set_retval, bpf_setsockopt,
+    },
+    macros::cgroup_sock_addr,
+    programs::SockAddrContext,
+};
+use aya_log_ebpf::warn;
+use verdict::connect::{Facts, Verdict, decide};
+
+use crate::{count::count, maps};
+
+// include/uapi/asm-generic/socket.h, linux/net.h, linux/in.h, asm-generic/errno.h
+const SOL_SOCKET: i32 = 1;
+const SO_MARK: i32 = 36;
+const SOCK_STREAM: u32 = 1;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_MPTCP: u32 = 262;
+const ECONNREFUSED: i32 = 111;
+
+/// What a connect hook returns.
+const PASS: i32 = 1;
+const REFUSE: i32 = 0;
+
+/// One `connect(2)` of a TCP socket.
+struct Call<'a> {
+    ctx: &'a SockAddrContext,
+    netns_cookie: u64,
+    address: [u8; 16],
+    outbound: Slot,
+}
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    // SAFETY: the context is the hook's, and the field is in its ABI.
+    let address = unsafe { (*ctx.sock_addr).user_ip4 };
+    connect(&ctx, mapped(address.to_ne_bytes()))
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    // SAFETY: as above.
+    let words = unsafe { (*ctx.sock_addr).user_ip6 };
+    connect(&ctx, octets(words))
+}
+
+#[inline(always)]
+fn connect(ctx: &SockAddrContext, address: [u8; 16]) -> i32 {
+    if !is_tcp(ctx.sock_addr) {
+        return PASS;
+    }
+    // SAFETY: the helper takes this hook's context.
+    let netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    let outbound = if address.starts_with(&mapped([0; 4])[..12]) { Slot::OutboundV4 } else { Slot::OutboundV6 };
+    let call = Call { ctx, netns_cookie, address, outbound };
+    match decide(&call) {
+        Verdict::NotCaptured => PASS,
+        Verdict::Pass(counter) => {
+            count(counter);
+            PASS
+        }
+        Verdict::Capture => call.capture(),
+        Verdict::Refuse => call.refuse(Counter::ConnectRefusedAgentDown),
+    }
+}
+
+// === impl Call ===
+
+impl Call<'_> {
+    /// Sets our bit and clears the agent's, which an application has no business with. The others are the
+    /// application's own.
+    #[inline(always)]
+    fn capture(&self) -> i32 {
+        let mut before = 0_u32;
+        let value: *mut c_void = (&raw mut before).cast();
+        // SAFETY: `value` points to the four bytes that the option has.
+        if unsafe { bpf_getsockopt(self.ctx.as_ptr(), SOL_SOCKET, SO_MARK, value, 4) } != 0 {
+            return self.mark_failed();
+        }
+        let mut after = before & !maps::mark_agent() | maps::mark_captured();
+        let value: *mut c_void = (&raw mut after).cast();
+        // SAFETY: as above.
+        if unsafe { bpf_setsockopt(self.ctx.as_ptr(), SOL_SOCKET, SO_MARK, value, 4) } != 0 {
+            return self.mark_failed();
+        }
+        count(Counter::ConnectCaptured);
+        PASS
+    }
+
+    #[inline(always)]
+    fn mark_failed(&self) -> i32 {
+        warn!(self.ctx, "The socket's mark could not be set, connection refused: netns {}", self.netns_cookie);
+        self.refuse(Counter::ConnectFailed)
+    }
+
+    #[inline(always)]
+    fn refuse(&self, counter: Counter) -> i32 {
+        count(counter);
+        // SAFETY: cgroup hooks may set what the system call returns (Linux 5.18).
+        unsafe { bpf_set_retval(-ECONNREFUSED) };
+        REFUSE
+    }
+}
+
+impl Facts for Call<'_> {
+    #[inline(always)]
+    fn pod(&self) -> Option<PodEntry> {
+        maps::pod(self.netns_cookie)
+    }
+
+    #[inline(always)]
+    fn to_loopback(&self) -> bool {
+        verdict::is_loopback(&self.address)
+    }
+
+    #[inline(always)]
+    fn to_own_address(&self) -> bool {
+        maps::is_own_address(self.netns_cookie, self.address)
+    }
+
+    #[inline(always)]
+    fn to_link_local(&self) -> bool {
+        verdict::is_link_local_v6(&self.address)
+    }
+
+    #[inline(always)]
+    fn by_agent(&self) -> bool {
+        // SAFETY: no arguments.
+        maps::is_agent(unsafe { bpf_get_current_cgroup_id() })
+    }
+
+    #[inline(always)]
+    fn listening(&self) -> bool {
+        maps::is_listening(&ListenerKey {
+            netns_cookie: self.netns_cookie,
+            slot: self.outbound,
+            reserved: 0,
+        })
+    }
+}
+
+#[inline(always)]
+fn is_tcp(sock_addr: *const bpf_sock_addr) -> bool {
+    // SAFETY: the context is the hook's, and the fields are in its ABI.
+    let (kind, protocol) = unsafe { ((*sock_addr).type_, (*sock_addr).protocol) };
+    kind == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+}
+
+/// Four words in network byte order, as the kernel's contexts hold IPv6 addresses.
+#[inline(always)]
+pub(crate) fn octets(words: [u32; 4]) -> [u8; 16] {
+    let mut octets = [0; 16];
+    for (i, word) in words.iter().enumerate() {
+        let [a, b, c, d] = word.to_ne_bytes();
+        octets[4 * i] = a;
+        octets[4 * i + 1] = b;
+        octets[4 * i + 2] = c;
+        octets[4 * i + 3] = d;
+    }
+    octets
+}

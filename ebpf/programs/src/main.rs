@@ -1,0 +1,26 @@
+//! The eBPF programs: thin wrappers that bring facts to `verdict` and carry out what it says.
+//!
+//! | program | hook | serves | maps |
+//! | --- | --- | --- | --- |
+//! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS LISTENERS |
+//! | `steer` | sk_lookup, one instance for each pod's network namespace | one pod | PODS ADDRESSES LISTENERS |
+//!
+//! UAPI contexts and helpers only: nothing here depends on the layout of a kernel structure.
+#![no_std]
+#![no_main]
+
+mod connect;
+mod count;
+mod maps;
+mod steer;
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; abi::LICENSE.len()] = abi::LICENSE;
+
+/// Never linked into a program that the verifier accepts: it refuses an endless loop, so a program that could
+/// panic does not load.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

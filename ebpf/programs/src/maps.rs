@@ -1,0 +1,78 @@
+//! The maps, by the names of `abi::name`, and the constants that user space sets when it loads an instance.
+
+use abi::{AddressKey, AgentEntry, ListenerKey, PodEntry, limit};
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_map_lookup_elem, bpf_sk_release},
+    macros::map,
+    maps::{HashMap, PerCpuArray, SockHash},
+};
+
+#[map]
+static PODS: HashMap<u64, PodEntry> = HashMap::with_max_entries(limit::PODS, 0);
+
+#[map]
+static ADDRESSES: HashMap<AddressKey, u8> = HashMap::with_max_entries(limit::ADDRESSES, 0);
+
+#[map]
+pub(crate) static LISTENERS: SockHash<ListenerKey> = SockHash::with_max_entries(limit::LISTENERS, 0);
+
+#[map]
+static AGENTS: HashMap<u64, AgentEntry> = HashMap::with_max_entries(limit::AGENTS, 0);
+
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<u64> =
+    PerCpuArray::with_max_entries(abi::Counter::ALL.len() as u32, 0);
+
+#[unsafe(no_mangle)]
+static MARK_CAPTURED: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
+static MARK_AGENT: Global<u32> = Global::new(0);
+
+#[unsafe(no_mangle)]
+static NETNS_COOKIE: Global<u64> = Global::new(0);
+
+#[inline(always)]
+pub(crate) fn pod(netns_cookie: u64) -> Option<PodEntry> {
+    // SAFETY: the entry is copied; user space replaces entries whole.
+    unsafe { PODS.get(netns_cookie) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn is_own_address(netns_cookie: u64, address: [u8; 16]) -> bool {
+    ADDRESSES.get_ptr(AddressKey { netns_cookie, address }).is_some()
+}
+
+#[inline(always)]
+pub(crate) fn is_agent(cgroup_id: u64) -> bool {
+    AGENTS.get_ptr(cgroup_id).is_some()
+}
+
+#[inline(always)]
+pub(crate) fn is_listening(key: &ListenerKey) -> bool {
+    let map = (&raw const LISTENERS).cast_mut().cast();
+    // SAFETY: `map` is relocated to the map by the loader, and `key` is its key type.
+    let socket = unsafe { bpf_map_lookup_elem(map, core::ptr::from_ref(key).cast()) };
+    if socket.is_null() {
+        return false;
+    }
+    // SAFETY: the look-up took a reference, which ends here.
+    unsafe { bpf_sk_release(socket) };
+    true
+}
+
+#[inline(always)]
+pub(crate) fn mark_captured() -> u32 {
+    MARK_CAPTURED.load()
+}
+
+#[inline(always)]
+pub(crate) fn mark_agent() -> u32 {
+    MARK_AGENT.load()
+}
+
+#[inline(always)]
+pub(crate) fn netns_cookie() -> u64 {
+    NETNS_COOKIE.load()
+}

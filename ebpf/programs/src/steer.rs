@@ -1,0 +1,118 @@
+//! `sk_lookup`: hands a SYN to the proxy's listener.
+//!
+//! One instance for each pod: this hook cannot ask which namespace it runs in, and `bpf_sk_assign` does not
+//! check that socket and packet belong together, so the instance carries its namespace's cookie.
+
+use abi::{Counter, LOOPBACK_IFINDEX, ListenerKey, PodEntry, Slot, mapped};
+use aya_ebpf::{
+    bindings::{BPF_SK_LOOKUP_F_NO_REUSEPORT, bpf_sk_lookup, sk_action},
+    macros::sk_lookup,
+    programs::SkLookupContext,
+};
+use verdict::steer::{Facts, Orphan, Verdict, decide, orphan};
+
+use crate::{connect::octets, count::count, maps};
+
+const AF_INET: u32 = 2;
+const IPPROTO_TCP: u32 = 6;
+
+const PASS: u32 = sk_action::SK_PASS;
+const DROP: u32 = sk_action::SK_DROP;
+
+/// A TCP packet that found no connection.
+struct Syn {
+    netns_cookie: u64,
+    local: [u8; 16],
+    remote: [u8; 16],
+    ingress_ifindex: u32,
+}
+
+#[sk_lookup]
+pub fn steer(ctx: SkLookupContext) -> u32 {
+    let lookup = ctx.lookup.cast_const();
+    // SAFETY: the context is the hook's, and the fields are in its ABI.
+    let (protocol, family) = unsafe { ((*lookup).protocol, (*lookup).family) };
+    if protocol != IPPROTO_TCP {
+        return PASS;
+    }
+    let syn = if family == AF_INET { Syn::v4(lookup) } else { Syn::v6(lookup) };
+    let (slot, counter) = match (decide(&syn), family == AF_INET) {
+        (Verdict::Pass(counter), _) => {
+            count(counter);
+            return PASS;
+        }
+        (Verdict::Outbound, true) => (Slot::OutboundV4, Counter::SteerOutbound),
+        (Verdict::Outbound, false) => (Slot::OutboundV6, Counter::SteerOutbound),
+        (Verdict::Inbound, true) => (Slot::InboundV4, Counter::SteerInbound),
+        (Verdict::Inbound, false) => (Slot::InboundV6, Counter::SteerInbound),
+    };
+    let key = ListenerKey { netns_cookie: syn.netns_cookie, slot, reserved: 0 };
+    // The slot is the choice: no reuseport group of somebody else's takes part in it.
+    let flags = BPF_SK_LOOKUP_F_NO_REUSEPORT.into();
+    if maps::LISTENERS.redirect_sk_lookup(&ctx, key, flags).is_ok() {
+        count(counter);
+        return PASS;
+    }
+    match orphan(syn.pod()) {
+        Orphan::Pass => {
+            count(Counter::SteerOpenAgentDown);
+            PASS
+        }
+        Orphan::Refuse => {
+            count(Counter::SteerRefusedAgentDown);
+            DROP
+        }
+    }
+}
+
+// === impl Syn ===
+
+impl Syn {
+    #[inline(always)]
+    fn v4(lookup: *const bpf_sk_lookup) -> Self {
+        // SAFETY: the context is the hook's, and the fields are in its ABI.
+        let (local, remote) = unsafe { ((*lookup).local_ip4, (*lookup).remote_ip4) };
+        Self::new(lookup, mapped(local.to_ne_bytes()), mapped(remote.to_ne_bytes()))
+    }
+
+    #[inline(always)]
+    fn v6(lookup: *const bpf_sk_lookup) -> Self {
+        // SAFETY: as above.
+        let (local, remote) = unsafe { ((*lookup).local_ip6, (*lookup).remote_ip6) };
+        Self::new(lookup, octets(local), octets(remote))
+    }
+
+    #[inline(always)]
+    fn new(lookup: *const bpf_sk_lookup, local: [u8; 16], remote: [u8; 16]) -> Self {
+        // SAFETY: as above.
+        let ingress_ifindex = unsafe { (*lookup).ingress_ifindex };
+        Self { netns_cookie: maps::netns_cookie(), local, remote, ingress_ifindex }
+    }
+}
+
+impl Facts for Syn {
+    #[inline(always)]
+    fn pod(&self) -> Option<PodEntry> {
+        maps::pod(self.netns_cookie)
+    }
+
+    #[inline(always)]
+    fn to_loopback(&self) -> bool {
+        verdict::is_loopback(&self.local)
+    }
+
+    #[inline(always)]
+    fn to_own_address(&self) -> bool {
+        maps::is_own_address(self.netns_cookie, self.local)
+    }
+
+    #[inline(always)]
+    fn from_own_address(&self) -> bool {
+        verdict::is_loopback(&self.remote) || maps::is_own_address(self.netns_cookie, self.remote)
+    }
+
+    #[inline(always)]
+    fn over_lo(&self) -> bool {
+        self.ingress_ifindex == LOOPBACK_IFINDEX
+    }
+}

@@ -1,0 +1,57 @@
+//! `connect(2)`: does the caller's new connection go through the proxy?
+
+use abi::{Counter, PodEntry};
+
+/// What the hook can find out. Each is asked at most once, and only when it matters.
+pub trait Facts {
+    /// The entry of the caller's network namespace.
+    fn pod(&self) -> Option<PodEntry>;
+    fn to_loopback(&self) -> bool;
+    fn to_own_address(&self) -> bool;
+    fn to_link_local(&self) -> bool;
+    /// The caller is in a cgroup of the agent.
+    fn by_agent(&self) -> bool;
+    /// The pod's outbound listener of this family is open: the agent lives.
+    fn listening(&self) -> bool;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The namespace is not captured: not even counted.
+    NotCaptured,
+    /// Left alone, for the reason counted.
+    Pass(Counter),
+    /// To be marked, so that the pod's rule turns it over `lo` to the proxy.
+    Capture,
+    /// `ECONNREFUSED`: nobody would answer, and passing would get round the mesh.
+    Refuse,
+}
+
+#[inline(always)]
+pub fn decide(facts: &impl Facts) -> Verdict {
+    let Some(pod) = facts.pod() else {
+        return Verdict::NotCaptured;
+    };
+    if facts.to_loopback() {
+        return Verdict::Pass(Counter::ConnectLoopback);
+    }
+    if facts.to_own_address() {
+        return Verdict::Pass(Counter::ConnectOwnAddress);
+    }
+    if facts.to_link_local() {
+        return Verdict::Pass(Counter::ConnectLinkLocal);
+    }
+    if facts.by_agent() {
+        return Verdict::Pass(Counter::ConnectAgent);
+    }
+    if facts.listening() {
+        return Verdict::Capture;
+    }
+    if pod.open_when_agent_down == 1 {
+        return Verdict::Pass(Counter::ConnectOpenAgentDown);
+    }
+    Verdict::Refuse
+}
+
+#[cfg(test)]
+mod tests;

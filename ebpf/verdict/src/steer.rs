@@ -1,0 +1,68 @@
+//! `sk_lookup`: which socket takes a SYN (or, with SYN cookies, the ACK that stands for it)?
+
+use abi::{Counter, PodEntry};
+
+/// What the program can find out. Each is asked at most once, and only when it matters.
+pub trait Facts {
+    /// The entry of this network namespace; none while the pod is being released.
+    fn pod(&self) -> Option<PodEntry>;
+    fn to_loopback(&self) -> bool;
+    fn to_own_address(&self) -> bool;
+    fn from_own_address(&self) -> bool;
+    /// The packet came in over `lo`: turned by our route, or sent by the proxy's delivery socket.
+    fn over_lo(&self) -> bool;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The ordinary look-up goes on.
+    Pass(Counter),
+    /// To the pod's outbound listener.
+    Outbound,
+    /// To the pod's inbound listener.
+    Inbound,
+}
+
+/// What to do when the listener that should take the connection is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphan {
+    /// The ordinary look-up goes on.
+    Pass,
+    /// Dropped; the kernel answers RST.
+    Refuse,
+}
+
+#[inline(always)]
+pub fn decide(facts: &impl Facts) -> Verdict {
+    if facts.to_loopback() {
+        return Verdict::Pass(Counter::SteerOwnAddress);
+    }
+    if facts.over_lo() {
+        // Only what our route turned comes over lo for an address that is not the pod's.
+        return if facts.to_own_address() {
+            Verdict::Pass(Counter::SteerDelivery)
+        } else {
+            Verdict::Outbound
+        };
+    }
+    // The kernel reports the interface that owns the address, not lo, when a pod calls itself.
+    if facts.from_own_address() {
+        return Verdict::Pass(Counter::SteerOwnAddress);
+    }
+    if facts.pod().is_none() {
+        return Verdict::Pass(Counter::SteerReleasing);
+    }
+    Verdict::Inbound
+}
+
+/// A pod that is being released (`None`) has no listener to lose: what still comes was captured, and refused.
+#[inline(always)]
+pub fn orphan(pod: Option<PodEntry>) -> Orphan {
+    match pod {
+        Some(PodEntry { open_when_agent_down: 1, .. }) => Orphan::Pass,
+        Some(_) | None => Orphan::Refuse,
+    }
+}
+
+#[cfg(test)]
+mod tests;

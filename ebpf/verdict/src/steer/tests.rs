@@ -1,0 +1,101 @@
+use abi::{Counter, PodEntry};
+
+use super::{Facts, Orphan, Verdict, decide, orphan};
+
+const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, reserved: [0; 7] };
+const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, reserved: [0; 7] };
+
+#[derive(Clone, Copy)]
+struct Syn {
+    pod: Option<PodEntry>,
+    to_loopback: bool,
+    to_own_address: bool,
+    from_own_address: bool,
+    over_lo: bool,
+}
+
+/// From another host to the captured pod.
+const INBOUND: Syn = Syn {
+    pod: Some(CLOSED),
+    to_loopback: false,
+    to_own_address: true,
+    from_own_address: false,
+    over_lo: false,
+};
+
+/// From an application of the captured pod to another host, turned over lo.
+const TURNED: Syn = Syn { to_own_address: false, from_own_address: true, over_lo: true, ..INBOUND };
+
+impl Facts for Syn {
+    fn pod(&self) -> Option<PodEntry> {
+        self.pod
+    }
+    fn to_loopback(&self) -> bool {
+        self.to_loopback
+    }
+    fn to_own_address(&self) -> bool {
+        self.to_own_address
+    }
+    fn from_own_address(&self) -> bool {
+        self.from_own_address
+    }
+    fn over_lo(&self) -> bool {
+        self.over_lo
+    }
+}
+
+#[test]
+fn a_syn_goes() {
+    for (case, syn, expected) in [
+        ("to the inbound listener", INBOUND, Verdict::Inbound),
+        (
+            "to the inbound listener for an address we have not heard of yet",
+            Syn { to_own_address: false, ..INBOUND },
+            Verdict::Inbound,
+        ),
+        ("to the outbound listener", TURNED, Verdict::Outbound),
+        (
+            "to the outbound listener while the pod is being released",
+            Syn { pod: None, ..TURNED },
+            Verdict::Outbound,
+        ),
+        (
+            "to the application while the pod is being released",
+            Syn { pod: None, ..INBOUND },
+            Verdict::Pass(Counter::SteerReleasing),
+        ),
+        (
+            "to the application when the proxy delivers",
+            Syn { to_own_address: true, from_own_address: false, ..TURNED },
+            Verdict::Pass(Counter::SteerDelivery),
+        ),
+        (
+            "to the application when the proxy delivers to the caller's own pod",
+            Syn { to_own_address: true, ..TURNED },
+            Verdict::Pass(Counter::SteerDelivery),
+        ),
+        (
+            "to the application when the pod calls itself",
+            Syn { from_own_address: true, ..INBOUND },
+            Verdict::Pass(Counter::SteerOwnAddress),
+        ),
+        (
+            "to the application on loopback",
+            Syn { to_loopback: true, to_own_address: false, over_lo: true, ..INBOUND },
+            Verdict::Pass(Counter::SteerOwnAddress),
+        ),
+    ] {
+        assert_eq!(decide(&syn), expected, "{case}");
+    }
+}
+
+#[test]
+fn without_a_listener_a_syn_is() {
+    for (case, pod, expected) in [
+        ("refused in closed mode", Some(CLOSED), Orphan::Refuse),
+        ("passed in open mode", Some(OPEN), Orphan::Pass),
+        ("refused when it was captured before the release", None, Orphan::Refuse),
+    ] {
+        assert_eq!(orphan(pod), expected, "{case}");
+    }
+}
