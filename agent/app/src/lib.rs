@@ -1,1 +1,27 @@
+//! The agent put together. The only crate that knows every component.
+//!
+//! ```text
+//! control ──Snapshot──► enroller ──PodSpec──► capture ──Listen──► proxy ◄──Snapshot── control
+//!                          │ PodStatus
+//!                       admin socket ──Answer──► millstream status | pods | why …
+//! ```
+//!
+//! In reading order: [`config`] · [`run_dir`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
+//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · [`why`] · [`answers`] ·
+//! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
+//! · [`logging`].
+#![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod agent;
+pub mod answers;
+pub mod api;
+pub mod client;
+pub mod config;
+pub mod enroller;
+pub mod listeners;
+pub mod logging;
+pub mod offline;
+pub mod pods;
+pub mod run_dir;
+pub mod why;

@@ -127,7 +127,7 @@ impl Listen for Perch {
         Ok(vec![Listener { slot: Slot::OutboundV4, socket }])
     }
 
-    fn close(&self, _: &PodUid) {
+    async fn close(&self, _: &PodUid) {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 }

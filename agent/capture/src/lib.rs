@@ -20,6 +20,7 @@ pub mod desired;
 mod error;
 pub mod journal;
 mod link;
+mod logs;
 pub mod maps;
 pub mod netlink;
 mod pins;
@@ -32,6 +33,7 @@ pub mod verify;
 
 pub use config::{Config, Marks, Steering};
 pub use error::Error;
+pub use netlink::Netlink;
 pub use pins::Pins;
-pub use pod::{Capture, Listener, PodSpec};
+pub use pod::{Capture, Listen, Listener, PodSpec};
 pub use programs::Programs;

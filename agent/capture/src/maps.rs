@@ -122,8 +122,7 @@ impl Maps {
         found(name::LISTENERS, self.listeners.remove(&key)).map(drop)
     }
 
-    /// Connections of processes in this cgroup are the agent's own from now on.
-    pub fn add_agent(&mut self, cgroup_id: u64) -> Result<(), Error> {
+    pub(crate) fn add_agent(&mut self, cgroup_id: u64) -> Result<(), Error> {
         self.agents
             .insert(cgroup_id, AgentEntry { present: 1 }, 0)
             .map_err(|source| Error::Map { op: "write", map: name::AGENTS, source })

@@ -52,6 +52,11 @@ impl Pins {
         self.links().join(format!("steer-{netns_cookie:x}"))
     }
 
+    /// A `steer` link is pinned for this namespace.
+    pub fn is_steered(&self, netns_cookie: u64) -> bool {
+        self.steer_link(netns_cookie).exists()
+    }
+
     /// The namespaces that have a pinned `steer` link.
     pub(crate) fn steered(&self) -> Vec<u64> {
         let Ok(entries) = fs::read_dir(self.links()) else {

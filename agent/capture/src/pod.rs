@@ -1,7 +1,7 @@
 //! One pod's capture: observe → desire → plan → apply, and its undoing.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::{
-    Config, Error, Programs, cleanup,
+    Config, Error, Programs, Steering, cleanup,
     desired::{Actual, Desired, desire},
     journal::{Entry, Journal},
     maps::Maps,
@@ -47,7 +47,8 @@ pub struct Listener {
 /// own, and a slot empties when the last is closed.
 pub trait Listen {
     fn listen(&self, pod: &PodSpec) -> Result<Vec<Listener>, String>;
-    fn close(&self, pod: &PodUid);
+    /// Closes them and ends the connections that still need the pod.
+    fn close(&self, pod: &PodUid) -> impl Future<Output = ()> + Send;
 }
 
 /// The captured pods of a node.
@@ -119,19 +120,20 @@ impl Capture {
 
     /// Second phase of release: everything is as it was before enrolment.
     pub async fn restore(&self, uid: &PodUid, listen: &impl Listen) -> Result<(), Error> {
-        let Some(mut pod) = self.live.lock().await.remove(uid) else {
+        let Some(pod) = self.live.lock().await.remove(uid) else {
             return Ok(());
         };
-        self.with_maps(|maps| maps.remove_pod(pod.spec.netns.cookie()))?;
+        let cookie = pod.spec.netns.cookie();
+        self.with_maps(|maps| maps.remove_pod(cookie))?;
+        // Before the routes go: what is ended now must still reach its other end.
+        listen.close(uid).await;
         if let Some(entry) = self.journal.read(uid)? {
             for change in entry.changes.iter().rev() {
                 revert(&pod.spec.netns, &pod.netlink, change, &entry.steering).await?;
             }
         }
         // The route no longer turns anything, so the program has no more to steer.
-        self.forget_kernel_state(pod.spec.netns.cookie())?;
-        listen.close(uid);
-        pod.listening = false;
+        self.forget_kernel_state(cookie)?;
         self.journal.remove(uid)
     }
 
@@ -143,7 +145,7 @@ impl Capture {
         if let Some(cookie) = cookie {
             self.forget_kernel_state(cookie)?;
         }
-        listen.close(uid);
+        listen.close(uid).await;
         self.journal.remove(uid)
     }
 
@@ -235,24 +237,15 @@ impl Capture {
 
     async fn observe(&self, pod: &Live) -> Result<(Actual, Desired), Error> {
         let Live { spec, netlink, listening, steered } = pod;
-        let steering = &self.config.steering;
-        let mut sysctls = std::collections::BTreeMap::new();
-        for (name, _) in sysctl::WANTED {
-            if let Some(value) = sysctl::read(&spec.netns, name)? {
-                sysctls.insert(name.to_owned(), value);
-            }
-        }
+        let found = look(&spec.netns, netlink, &self.config.steering).await?;
         let cookie = spec.netns.cookie();
         let (own, entry) = self.with_maps(|maps| (maps.addresses(cookie), maps.pod(cookie)));
         let actual = Actual {
-            sysctls,
-            assigned: netlink.addresses().await?,
-            rules: netlink.rules(steering).await?,
-            routes: netlink.routes(steering).await?,
             own: own?.into_iter().collect(),
             listening: *listening,
-            steered: *steered && Programs::is_steered(&self.config, cookie),
+            steered: *steered && self.config.pins.is_steered(cookie),
             entry: entry?,
+            ..found
         };
         let desired = desire(&actual, &spec.ips, spec.when_agent_down);
         Ok((actual, desired))
@@ -350,7 +343,7 @@ impl Capture {
                     self.with_maps(|maps| maps.remove_listener(cookie, slot))?;
                 }
                 pod.listening = false;
-                listen.close(&pod.spec.uid);
+                listen.close(&pod.spec.uid).await;
                 Ok(())
             }
             Step::Steer => {
@@ -362,12 +355,29 @@ impl Capture {
     }
 }
 
+/// What is found inside the namespace; of the node's maps it knows nothing.
+pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Result<Actual, Error> {
+    let mut sysctls = BTreeMap::new();
+    for (name, _) in sysctl::WANTED {
+        if let Some(value) = sysctl::read(netns, name)? {
+            sysctls.insert(name.to_owned(), value);
+        }
+    }
+    Ok(Actual {
+        sysctls,
+        assigned: netlink.addresses().await?,
+        rules: netlink.rules(steering).await?,
+        routes: netlink.routes(steering).await?,
+        ..Actual::default()
+    })
+}
+
 /// Takes a change back. Where somebody has changed the same thing since, theirs stays.
 pub(crate) async fn revert(
     netns: &Netns,
     netlink: &Netlink,
     change: &Change,
-    steering: &crate::Steering,
+    steering: &Steering,
 ) -> Result<(), Error> {
     match change {
         Change::Sysctl { name, before, after } => {

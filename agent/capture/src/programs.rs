@@ -18,7 +18,7 @@ use aya::{
 };
 use netns::Netns;
 
-use crate::{Config, Error, Steering, link, maps::Maps, pins};
+use crate::{Config, Error, Steering, link, logs, maps::Maps, pins};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
@@ -30,6 +30,7 @@ const SHARED: [&str; 6] =
 #[derive(Debug)]
 pub struct Programs {
     pub(crate) maps: Maps,
+    object: Ebpf,
 }
 
 // === impl Programs ===
@@ -52,7 +53,18 @@ impl Programs {
         for program in [name::CONNECT4, name::CONNECT6] {
             attach_connect(&mut object, program, &cgroup, &config.pins.connect_link(program))?;
         }
-        Ok(Self { maps: Maps::open(&config.pins)? })
+        Ok(Self { maps: Maps::open(&config.pins)?, object })
+    }
+
+    /// Sends what the programs log, all instances of the node, to our own log. Must be called inside a tokio
+    /// runtime.
+    pub fn forward_logs(&mut self) -> Result<(), Error> {
+        logs::forward(&mut self.object)
+    }
+
+    /// Connections of processes in this cgroup are the agent's own from now on.
+    pub fn add_agent(&mut self, cgroup_id: u64) -> Result<(), Error> {
+        self.maps.add_agent(cgroup_id)
     }
 
     /// Steers the namespace: loads its instance of `steer` and attaches it, or swaps the one behind the pinned
@@ -74,10 +86,6 @@ impl Programs {
     /// Ends the steering of a namespace: without its pin the link is gone.
     pub(crate) fn unsteer(config: &Config, netns_cookie: u64) -> Result<(), Error> {
         pins::remove_file(&config.pins.steer_link(netns_cookie))
-    }
-
-    pub(crate) fn is_steered(config: &Config, netns_cookie: u64) -> bool {
-        config.pins.steer_link(netns_cookie).exists()
     }
 }
 

@@ -1,1 +1,73 @@
-fn main() {}
+//! The `millstream` command: the agent itself, and what looks inside it.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
+mod agent;
+mod args;
+mod check;
+mod cleanup;
+mod connections;
+mod log;
+mod maps;
+mod output;
+mod pods;
+mod services;
+mod status;
+mod wait;
+mod why;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Args, Command};
+
+/// How a command ended; the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// 0
+    Fine,
+    /// 1: there is an answer, and it is bad news.
+    Bad,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::from(1),
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: Args) -> Result<Outcome> {
+    let Args { run_dir, output, command } = args;
+    let run_dir_path = run_dir;
+    let run_dir = app::run_dir::RunDir::new(&run_dir_path);
+    match command {
+        Command::Agent(options) => agent::run(options, run_dir_path),
+        Command::Status => status::run(&run_dir, output),
+        Command::Pods => pods::run(&run_dir, output),
+        Command::Services => services::run(&run_dir, output),
+        Command::Connections(options) => connections::run(&run_dir, output, &options),
+        Command::Maps { map } => maps::run(&run_dir, output, map),
+        Command::Why { pod, destination } => why::run(&run_dir, output, &pod, &destination),
+        Command::Check => check::run(&run_dir, output),
+        Command::Log { filter } => log::run(&run_dir, filter),
+        Command::Wait { condition, timeout } => wait::run(&run_dir, output, &condition, timeout),
+        Command::Cleanup => cleanup::run(&run_dir, output),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "millstream", &mut std::io::stdout());
+            Ok(Outcome::Fine)
+        }
+    }
+}
+
+/// For the commands that look into namespaces themselves.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}

@@ -1,0 +1,228 @@
+//! The admin socket: one JSON request a line, one JSON reply a line. Root alone may connect (mode 0600).
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use control::FileRefusal;
+use model::Snapshot;
+use proxy::Proxy;
+use serde::Serialize;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::watch,
+    time::timeout,
+};
+use tracing::{debug, warn};
+
+use crate::{
+    answers,
+    api::{AgentState, Condition, Ended, PodRow, PodState, Reply, Request, Status, Waited},
+    logging::LogFilter,
+    pods::PhaseBoard,
+    run_dir::{AgentFile, RunDir},
+    why,
+};
+
+/// A request is a few words; whoever sends more is not our command line.
+const LONGEST_REQUEST: u64 = 64 * 1024;
+
+/// What answers are made from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub run_dir: RunDir,
+    pub agent: Arc<AgentFile>,
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub refusals: watch::Receiver<Vec<FileRefusal>>,
+    pub board: PhaseBoard,
+    pub ready: watch::Receiver<bool>,
+    pub proxy: Proxy,
+    pub log: LogFilter,
+}
+
+/// Makes the socket, in place of one that a dead agent left.
+pub fn bind(path: &Path) -> Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("cannot replace {}", path.display()));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot protect {}", path.display()))?;
+    Ok(listener)
+}
+
+// === impl Admin ===
+
+impl Admin {
+    pub async fn serve(self, listener: UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let admin = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = admin.converse(stream).await {
+                            debug!(%error, "Admin connection ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "Admin socket cannot accept");
+                    // Out of descriptors, most likely: they come back.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn converse(&self, stream: UnixStream) -> io::Result<()> {
+        let (read, mut write) = stream.into_split();
+        let mut line = String::new();
+        BufReader::new(read.take(LONGEST_REQUEST)).read_line(&mut line).await?;
+        let reply = match serde_json::from_str::<Request>(&line) {
+            Ok(request) => self.answer(request).await,
+            Err(e) => Err(format!("the request cannot be read ({e}): are agent and command of one version?")),
+        };
+        let mut reply = serde_json::to_vec(&reply)?;
+        reply.push(b'\n');
+        write.write_all(&reply).await
+    }
+
+    async fn answer(&self, request: Request) -> Reply {
+        match request {
+            Request::Status => json(&self.status()),
+            Request::Pods => json(&self.pods()),
+            Request::Services => json(&answers::services(&self.snapshot())),
+            Request::Connections => json(&answers::connections(self.proxy.connections())),
+            Request::Why { pod, destination } => self.why(&pod, &destination).await,
+            Request::Log { filter } => {
+                self.log.set(&filter).map_err(|e| format!("{e:#}"))?;
+                json(&filter)
+            }
+            Request::Wait { condition, timeout: patience } => json(&self.wait(&condition, patience).await),
+        }
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    fn pods(&self) -> Vec<PodRow> {
+        let open = |uid: &model::PodUid| self.proxy.open_connections(uid);
+        answers::pods(&self.snapshot(), &self.agent.node, &self.board.read(), open)
+    }
+
+    fn status(&self) -> Status {
+        let rows = self.pods();
+        let refusals = self.refusals.borrow().clone();
+        let ready = *self.ready.borrow();
+        let mut problems: Vec<String> = rows
+            .iter()
+            .filter(|row| row.state == PodState::Failed)
+            .map(|row| format!("pod {}/{} is not captured: {}", row.namespace, row.name, row.because))
+            .collect();
+        if !ready {
+            problems.push("not ready: the first snapshot is not in force yet".to_owned());
+        }
+        let ended = self.proxy.reasons().into_iter().filter(|(_, connections)| *connections > 0);
+        Status {
+            node: self.agent.node.clone(),
+            agent: AgentState::Running,
+            pid: Some(self.agent.pid),
+            version: self.agent.version.clone(),
+            ready,
+            snapshot: self.snapshot().version,
+            pods: answers::count(&rows),
+            connections: self.proxy.connections().len(),
+            ended: ended.map(|(reason, connections)| Ended { reason: answers::word(&reason), connections }).collect(),
+            refused: refusals.iter().map(ToString::to_string).collect(),
+            refusals,
+            problems,
+        }
+    }
+
+    async fn why(&self, pod: &str, destination: &str) -> Reply {
+        let snapshot = self.snapshot();
+        let pod = why::find_pod(&snapshot, pod)?;
+        let destination = why::parse_destination(&snapshot, destination)?;
+        let kernel = why::Kernel::look(&self.run_dir, &self.agent, &pod.uid)
+            .await
+            .map_err(|e| format!("{:#}", anyhow::Error::from(e)))?;
+        let phases = self.board.read();
+        let facts = why::Facts {
+            node: &self.agent.node,
+            snapshot: &snapshot,
+            pod,
+            destination,
+            phase: phases.get(&pod.uid),
+            kernel,
+        };
+        json(&why::explain(&facts))
+    }
+
+    /// Answers as soon as the condition is true, or when the time is over.
+    async fn wait(&self, condition: &Condition, patience: Duration) -> Waited {
+        let mut ready = self.ready.clone();
+        let mut phases = self.board.watch();
+        let mut snapshots = self.snapshots.clone();
+        let met = timeout(patience, async {
+            while !self.is_met(condition) {
+                // An error: the agent is ending, and the time will run out.
+                let changed = async {
+                    tokio::select! {
+                        r = ready.changed() => r,
+                        r = phases.changed() => r,
+                        r = snapshots.changed() => r,
+                    }
+                };
+                if changed.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        let met = met.await.is_ok();
+        Waited { met, found: self.found(condition) }
+    }
+
+    fn is_met(&self, condition: &Condition) -> bool {
+        if !*self.ready.borrow() {
+            return false;
+        }
+        match condition {
+            Condition::Ready => true,
+            Condition::Captured(pod) => self.state(pod) == Some(PodState::Captured),
+            Condition::Released(pod) => matches!(self.state(pod), None | Some(PodState::NotEnrolled)),
+        }
+    }
+
+    fn state(&self, pod: &str) -> Option<PodState> {
+        self.row(pod).map(|row| row.state)
+    }
+
+    fn row(&self, pod: &str) -> Option<PodRow> {
+        self.pods().into_iter().find(|row| format!("{}/{}", row.namespace, row.name) == pod)
+    }
+
+    fn found(&self, condition: &Condition) -> String {
+        match condition {
+            Condition::Ready if *self.ready.borrow() => "the agent is ready".to_owned(),
+            Condition::Ready => "the agent is not ready".to_owned(),
+            Condition::Captured(pod) | Condition::Released(pod) => match self.row(pod) {
+                None => format!("pod {pod} is not known on node {}", self.agent.node),
+                Some(row) => format!("pod {pod} is {}: {}", answers::word(&row.state), row.because),
+            },
+        }
+    }
+}
+
+fn json(answer: &impl Serialize) -> Reply {
+    serde_json::to_value(answer).map_err(|e| format!("the answer cannot be written: {e}"))
+}

@@ -1,0 +1,139 @@
+//! Build, run, drain.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use capture::{
+    Capture, Programs, canary,
+    cgroup::{self, AgentCgroup},
+    preflight,
+};
+use control::FileSource;
+use model::Snapshot;
+use proxy::Proxy;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+use tracing::info;
+
+use crate::{
+    admin::{self, Admin},
+    config::{Config, positive},
+    enroller::Enroller,
+    listeners::ProxyListeners,
+    logging::LogFilter,
+    pods::PhaseBoard,
+    run_dir::{AgentFile, RunDir},
+};
+
+/// What `millstream agent` was told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub source: PathBuf,
+    pub node: String,
+    pub run_dir: PathBuf,
+    pub config: Option<PathBuf>,
+}
+
+/// Runs the agent until SIGTERM or SIGINT. Captured pods stay captured: the next agent adopts them, and
+/// `millstream cleanup` releases them.
+pub async fn run(options: Options, log: LogFilter) -> Result<()> {
+    let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    let run_dir = RunDir::new(&options.run_dir);
+    run_dir.create()?;
+    let _lock = run_dir.lock()?;
+    preflight_or_say_why(&config).await?;
+
+    let cgroup_mount = cgroup::mount().context("cgroup v2 is not mounted")?;
+    let agent = Arc::new(AgentFile {
+        node: options.node.clone(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        source: std::path::absolute(&options.source)?,
+        config: options.config.as_deref().map(std::path::absolute).transpose()?,
+        pins: capture::Pins::of_node(&options.node).root().to_owned(),
+        cgroup: cgroup_mount.clone(),
+        steering: config.steering,
+    });
+    run_dir.write(&agent)?;
+
+    // Before the first socket: the connect hooks know the agent by its cgroup.
+    let own_cgroup = AgentCgroup::join(&cgroup_mount, &options.node)?;
+    let capture_config = agent.capture_config(&run_dir);
+    let mut programs = Programs::attach(&capture_config)?;
+    programs.add_agent(own_cgroup.id())?;
+    programs.forward_logs()?;
+
+    let (publish, snapshots) = watch::channel(Arc::<Snapshot>::default());
+    let (refuse, refusals) = watch::channel(Vec::new());
+    let (reload, reloads) = mpsc::channel(1);
+    let source = FileSource { dir: agent.source.clone(), config: config.enrolment()? };
+    let mut source = tokio::spawn(source.run(publish, refuse, reloads));
+
+    let proxy = Proxy::new(config.proxy(), options.node.as_str().into(), snapshots.clone());
+    let board = PhaseBoard::new();
+    let (ready, is_ready) = watch::channel(false);
+    let enroller = Enroller {
+        node: options.node.as_str().into(),
+        capture: Arc::new(Capture::new(capture_config, programs)?),
+        listeners: ProxyListeners(proxy.clone()),
+        board: board.clone(),
+        release_drain: positive(config.drain.release),
+        linger: positive(config.drain.linger),
+        ready,
+    };
+    let enrolling = tokio::spawn(enroller.run(snapshots.clone()));
+    let admin = Admin { run_dir: run_dir.clone(), agent, snapshots, refusals, board, ready: is_ready, proxy: proxy.clone(), log };
+    let serving = tokio::spawn(admin.serve(admin::bind(&run_dir.socket())?));
+    info!(node = %options.node, pid = std::process::id(), "Agent started");
+
+    let ended = tokio::select! {
+        ended = until_told_to_end(&reload) => ended,
+        ended = &mut source => Err(match ended {
+            Ok(Ok(())) => anyhow::anyhow!("the source ended"),
+            Ok(Err(e)) => e.into(),
+            Err(e) => e.into(),
+        }),
+    };
+    enrolling.abort();
+    let drained = proxy.drain(positive(config.drain.shutdown)).await;
+    serving.abort();
+    info!(finished = drained.finished, reset = drained.reset, "Agent ended; captured pods stay captured");
+    ended
+}
+
+async fn preflight_or_say_why(config: &Config) -> Result<()> {
+    if let Err(e) = preflight::mount_bpffs() {
+        // The inspection says what to do about it.
+        info!(error = %e, "bpffs could not be mounted");
+    }
+    let missing: Vec<String> = preflight::inspect()
+        .into_iter()
+        .filter(|finding| !finding.ok)
+        .map(|f| format!("{}: {}; {}", f.check, f.found, f.remedy.unwrap_or_default()))
+        .collect();
+    if !missing.is_empty() {
+        bail!("this machine cannot run the agent:\n  {}", missing.join("\n  "));
+    }
+    let took = canary::sing(config.steering).await.context("the self-test failed: nothing can be captured here")?;
+    info!(connect = ?took, "Self-test passed: a canary's connection arrived captured");
+    Ok(())
+}
+
+/// SIGHUP reloads; SIGTERM and SIGINT end.
+async fn until_told_to_end(reload: &mpsc::Sender<()>) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                // A full channel: it will look anyway.
+                let _will_look = reload.try_send(());
+            }
+        }
+    }
+}

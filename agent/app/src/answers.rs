@@ -1,0 +1,144 @@
+//! PURE. Answers from what is known: the same functions serve a running agent and its absence.
+
+use model::{Affinity, Endpoint, EndpointState, Pod, PodUid, Service, Snapshot};
+
+use crate::{
+    api::{ConnectionRow, EndpointRow, PodCounts, PodRow, PodState, ServiceRow},
+    pods::{Phase, Phases},
+};
+
+/// The pods of a node, in name order.
+pub fn pods(
+    snapshot: &Snapshot,
+    node: &str,
+    phases: &Phases,
+    connections: impl Fn(&PodUid) -> usize,
+) -> Vec<PodRow> {
+    let on_node = snapshot.pods().into_iter().filter(|pod| pod.is_on(node));
+    let mut rows: Vec<PodRow> = on_node.map(|pod| pod_row(pod, phases.get(&pod.uid), &connections)).collect();
+    rows.extend(vanished(snapshot, phases, &connections));
+    rows
+}
+
+pub fn count(rows: &[PodRow]) -> PodCounts {
+    let of = |state| rows.iter().filter(|row| row.state == state).count();
+    PodCounts {
+        on_node: rows.len(),
+        captured: of(PodState::Captured),
+        releasing: of(PodState::Releasing),
+        failed: of(PodState::Failed) + of(PodState::Pending),
+    }
+}
+
+pub fn services(snapshot: &Snapshot) -> Vec<ServiceRow> {
+    let services = snapshot.services();
+    services.iter().flat_map(|service| service_rows(snapshot, service)).collect()
+}
+
+pub fn connections(rows: Vec<proxy::ConnectionRow>) -> Vec<ConnectionRow> {
+    rows.into_iter().map(connection).collect()
+}
+
+fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> usize) -> PodRow {
+    let enrolment = pod.enrolment.to_string();
+    let (state, because) = match phase {
+        Some(Phase::Captured) => (PodState::Captured, enrolment),
+        Some(Phase::Releasing) => (PodState::Releasing, enrolment),
+        Some(Phase::Failed { reason }) => (PodState::Failed, reason.clone()),
+        None if pod.is_enrolled() => (PodState::Pending, enrolment),
+        None => (PodState::NotEnrolled, enrolment),
+    };
+    PodRow {
+        namespace: pod.name.namespace.to_string(),
+        name: pod.name.name.to_string(),
+        uid: pod.uid.to_string(),
+        ips: pod.ips.clone(),
+        state,
+        connections: connections(&pod.uid),
+        when_agent_down: pod.when_agent_down.to_string(),
+        because,
+    }
+}
+
+/// Pods that left the snapshot while their connections go on.
+fn vanished<'a>(
+    snapshot: &'a Snapshot,
+    phases: &'a Phases,
+    connections: &'a impl Fn(&PodUid) -> usize,
+) -> impl Iterator<Item = PodRow> + 'a {
+    phases.iter().filter(|(uid, _)| snapshot.pod(uid).is_none()).map(|(uid, phase)| PodRow {
+        namespace: "?".to_owned(),
+        name: "?".to_owned(),
+        uid: uid.to_string(),
+        ips: Vec::new(),
+        state: match phase {
+            Phase::Captured => PodState::Captured,
+            Phase::Releasing => PodState::Releasing,
+            Phase::Failed { .. } => PodState::Failed,
+        },
+        connections: connections(uid),
+        when_agent_down: String::new(),
+        because: "deleted".to_owned(),
+    })
+}
+
+fn service_rows(snapshot: &Snapshot, service: &Service) -> Vec<ServiceRow> {
+    let mut policy = Vec::new();
+    if let Affinity::ClientIp(timeout) = service.affinity {
+        policy.push(format!("ClientIP {} s", timeout.as_secs()));
+    }
+    if service.node_local {
+        policy.push("internal: Local".to_owned());
+    }
+    let row = |port: &model::ServicePort| ServiceRow {
+        namespace: service.name.namespace.to_string(),
+        name: service.name.name.to_string(),
+        vips: service.vips.clone(),
+        port: port.port,
+        port_name: port.name.to_string(),
+        policy: policy.clone(),
+        endpoints: port.endpoints.iter().map(|e| endpoint_row(snapshot, e)).collect(),
+    };
+    service.ports.iter().map(row).collect()
+}
+
+fn endpoint_row(snapshot: &Snapshot, endpoint: &Endpoint) -> EndpointRow {
+    let state = match endpoint.state {
+        EndpointState::Ready => "ready",
+        EndpointState::Terminating => "terminating",
+        EndpointState::NotReady => "not ready",
+    };
+    EndpointRow {
+        address: endpoint.addr.0,
+        state: state.to_owned(),
+        pod: endpoint.pod.as_ref().and_then(|uid| snapshot.pod(uid)).map(|pod| pod.name.to_string()),
+        node: endpoint.node.as_ref().map(ToString::to_string),
+    }
+}
+
+fn connection(row: proxy::ConnectionRow) -> ConnectionRow {
+    ConnectionRow {
+        id: row.id,
+        pod: row.pod,
+        direction: word(&row.direction),
+        stage: word(&row.stage),
+        client: row.client.0,
+        client_workload: row.client_workload,
+        original_dst: row.original_dst.map(|dst| dst.0),
+        service: row.service,
+        upstream: row.upstream.map(|upstream| upstream.0),
+        upstream_workload: row.upstream_workload,
+        bytes_sent: row.bytes_sent,
+        bytes_received: row.bytes_received,
+        started: row.started,
+    }
+}
+
+/// The one word by which an enum is serialised.
+pub(crate) fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(e) => e.to_string(),
+    }
+}

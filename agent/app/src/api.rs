@@ -1,0 +1,184 @@
+//! What the agent can be asked, and its answers: the JSON of `-o json`, which does not change lightly.
+//!
+//! One request and one answer a line, over the unix socket in the run directory.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use control::FileRefusal;
+use jiff::Timestamp;
+use model::ObjectName;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "ask")]
+pub enum Request {
+    Status,
+    Pods,
+    Services,
+    Connections,
+    Why {
+        pod: String,
+        destination: String,
+    },
+    /// Sets what is logged, in the syntax of `RUST_LOG`.
+    Log {
+        filter: String,
+    },
+    Wait {
+        condition: Condition,
+        timeout: Duration,
+    },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "for", content = "pod")]
+pub enum Condition {
+    /// The first snapshot is in force and every pod it wants captured has been tried.
+    Ready,
+    Captured(String),
+    Released(String),
+}
+
+/// An answer, or why there is none.
+pub type Reply = Result<serde_json::Value, String>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub node: String,
+    pub agent: AgentState,
+    pub pid: Option<u32>,
+    pub version: String,
+    pub ready: bool,
+    pub snapshot: u64,
+    pub pods: PodCounts,
+    pub connections: usize,
+    /// How the connections since the agent's start have ended.
+    pub ended: Vec<Ended>,
+    /// What of the source was not taken.
+    #[serde(skip_deserializing)]
+    pub refusals: Vec<FileRefusal>,
+    /// The same, one sentence each.
+    pub refused: Vec<String>,
+    /// Why the agent is not as it should be; empty when all is well.
+    pub problems: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentState {
+    Running,
+    Down,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodCounts {
+    pub on_node: usize,
+    pub captured: usize,
+    pub releasing: usize,
+    pub failed: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    pub reason: String,
+    pub connections: u64,
+}
+
+/// A pod of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodRow {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub ips: Vec<IpAddr>,
+    pub state: PodState,
+    /// Connections through the proxy that need this pod's namespace.
+    pub connections: usize,
+    pub when_agent_down: String,
+    pub because: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodState {
+    Captured,
+    Releasing,
+    Failed,
+    /// Wanted, and not yet tried.
+    Pending,
+    NotEnrolled,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRow {
+    pub namespace: String,
+    pub name: String,
+    pub vips: Vec<IpAddr>,
+    pub port: u16,
+    pub port_name: String,
+    pub policy: Vec<String>,
+    pub endpoints: Vec<EndpointRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRow {
+    pub address: SocketAddr,
+    pub state: String,
+    pub pod: Option<String>,
+    pub node: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionRow {
+    pub id: u64,
+    pub pod: ObjectName,
+    pub direction: String,
+    pub stage: String,
+    pub client: SocketAddr,
+    pub client_workload: Option<ObjectName>,
+    pub original_dst: Option<SocketAddr>,
+    pub service: Option<ObjectName>,
+    pub upstream: Option<SocketAddr>,
+    pub upstream_workload: Option<ObjectName>,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub started: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    pub pod: ObjectName,
+    pub destination: SocketAddr,
+    pub verdict: Verdict,
+    /// One sentence.
+    pub summary: String,
+    pub steps: Vec<WhyStep>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Through the proxy.
+    Proxied,
+    /// Past it.
+    Direct,
+    Refused,
+}
+
+/// One stage: what decides, what it decides, and what that rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyStep {
+    pub stage: String,
+    pub decision: String,
+    pub evidence: String,
+}
+
+/// Whether a condition came true in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    pub met: bool,
+    pub found: String,
+}

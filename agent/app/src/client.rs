@@ -1,0 +1,62 @@
+//! Asks a running agent.
+
+use std::{
+    io::{self, BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    api::{Reply, Request},
+    run_dir::RunDir,
+};
+
+/// An agent answers in milliseconds; one that is stopped or stuck must not hang its operator.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came of asking.
+#[derive(Debug)]
+pub enum Asked<T> {
+    Answer(T),
+    /// The agent understood, and there is no such thing or it cannot be done.
+    Refused(String),
+    /// Nobody listens at the socket.
+    Down,
+}
+
+/// Asks, and reads the answer as `T`.
+pub fn ask<T: DeserializeOwned>(run_dir: &RunDir, request: &Request) -> Result<Asked<T>> {
+    let path = run_dir.socket();
+    let stream = match UnixStream::connect(&path) {
+        Ok(stream) => stream,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(Asked::Down);
+        }
+        Err(e) => return Err(e).with_context(|| format!("cannot reach the agent at {}", path.display())),
+    };
+    let reply = converse(stream, request)
+        .with_context(|| format!("the agent at {} does not answer; is it stopped or stuck?", path.display()))?;
+    match reply {
+        Ok(answer) => serde_json::from_value(answer)
+            .map(Asked::Answer)
+            .map_err(|e| anyhow!("the agent's answer cannot be read ({e}): are agent and command of one version?")),
+        Err(refused) => Ok(Asked::Refused(refused)),
+    }
+}
+
+fn converse(mut stream: UnixStream, request: &Request) -> Result<Reply> {
+    let patience = match request {
+        Request::Wait { timeout, .. } => *timeout + PATIENCE,
+        _ => PATIENCE,
+    };
+    stream.set_read_timeout(Some(patience))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut reply = String::new();
+    BufReader::new(stream).read_line(&mut reply)?;
+    Ok(serde_json::from_str(&reply)?)
+}

@@ -1,0 +1,154 @@
+//! The node's configuration: one YAML file, every field optional.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use capture::Steering;
+use control::{EnrolmentConfig, enrolment::EnablementSelector};
+use jiff::SignedDuration;
+use proxy::ProxyConfig;
+use serde::Deserialize;
+
+/// What `millstream agent --config FILE` reads.
+///
+/// ```yaml
+/// enrolment:
+///   excludeNamespaces: [kube-system]
+///   enablementSelectors:            # replaces the label istio.io/dataplane-mode
+///   - podSelector: {matchLabels: {mesh: "on"}}
+/// proxy:
+///   connect-timeout: 10s
+///   idle-timeout: 1h                # default: never
+/// drain:
+///   release: 1h                     # how long a released pod's captured connections may go on
+///   shutdown: 20s                   # how long they may go on after SIGTERM
+/// steering:
+///   marks: {captured: 0x10000000, agent: 0x20000000}
+///   table: 15001
+///   rule-priority: 100
+/// ```
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub enrolment: Enrolment,
+    pub proxy: Proxy,
+    pub drain: Drain,
+    pub steering: Steering,
+}
+
+/// Which pods are captured, as in Istio's `ambient.enablementSelectors` and `excludeNamespaces`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub struct Enrolment {
+    pub enablement_selectors: Option<Vec<EnablementSelector>>,
+    pub exclude_namespaces: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Proxy {
+    pub connect_timeout: SignedDuration,
+    pub idle_timeout: Option<SignedDuration>,
+    /// How long a connection is idle before the application's wish for keepalive is looked up.
+    pub keepalive_probe_after: SignedDuration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Drain {
+    pub release: SignedDuration,
+    pub shutdown: SignedDuration,
+    /// How long a released pod's listeners stay after its last captured connection has ended: what the kernel
+    /// still has in hand for them arrives in this time.
+    pub linger: SignedDuration,
+}
+
+// === impl Config ===
+
+impl Config {
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: Self =
+            serde_saphyr::from_str(&text).with_context(|| format!("cannot use {}", path.display()))?;
+        config.check().with_context(|| format!("cannot use {}", path.display()))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let Steering { marks, table, rule_priority } = self.steering;
+        ensure!(marks.is_valid(), "steering.marks: captured and agent must be two different single bits");
+        ensure!(table > 255, "steering.table: {table} is taken by the kernel or common use; choose above 255");
+        ensure!(rule_priority > 0, "steering.rule-priority: 0 is the kernel's own rule for local addresses");
+        for (field, value) in [
+            ("proxy.connect-timeout", Some(self.proxy.connect_timeout)),
+            ("proxy.idle-timeout", self.proxy.idle_timeout),
+            ("proxy.keepalive-probe-after", Some(self.proxy.keepalive_probe_after)),
+        ] {
+            ensure!(value.is_none_or(|v| v.is_positive()), "{field}: must be more than nothing");
+        }
+        for (field, value) in [
+            ("drain.release", self.drain.release),
+            ("drain.shutdown", self.drain.shutdown),
+            ("drain.linger", self.drain.linger),
+        ] {
+            ensure!(!value.is_negative(), "{field}: must not be negative");
+        }
+        self.enrolment().map(drop)
+    }
+
+    pub fn enrolment(&self) -> Result<EnrolmentConfig> {
+        let Enrolment { enablement_selectors, exclude_namespaces } = self.enrolment.clone();
+        Ok(EnrolmentConfig::new(enablement_selectors, exclude_namespaces)?)
+    }
+
+    pub fn proxy(&self) -> ProxyConfig {
+        let capture::Marks { captured, agent } = self.steering.marks;
+        ProxyConfig {
+            connect_timeout: positive(self.proxy.connect_timeout),
+            idle_timeout: self.proxy.idle_timeout.map(positive),
+            keepalive_probe_after: Some(positive(self.proxy.keepalive_probe_after)),
+            ..ProxyConfig::new(proxy::Marks { captured, agent })
+        }
+    }
+}
+
+// === impl Enrolment ===
+
+impl Default for Enrolment {
+    fn default() -> Self {
+        Self { enablement_selectors: None, exclude_namespaces: vec!["kube-system".to_owned()] }
+    }
+}
+
+// === impl Proxy ===
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self {
+            connect_timeout: SignedDuration::from_secs(10),
+            idle_timeout: None,
+            keepalive_probe_after: SignedDuration::from_secs(15),
+        }
+    }
+}
+
+// === impl Drain ===
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            release: SignedDuration::from_hours(1),
+            // Within the 30 s that Kubernetes gives a pod to end.
+            shutdown: SignedDuration::from_secs(20),
+            linger: SignedDuration::from_millis(500),
+        }
+    }
+}
+
+/// A duration that [`Config::check`] has found not to be negative.
+pub fn positive(duration: SignedDuration) -> Duration {
+    duration.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+use std::{fs, path::PathBuf};
+
+use super::Config;
+
+/// A file that goes with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("millstream-config-{name}-{}.yaml", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _gone = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn good_files() {
+    for (name, text) in [
+        ("empty", "{}"),
+        ("some", "proxy: {connect-timeout: 5s, idle-timeout: 2h}\ndrain: {release: 0s}"),
+        ("marks", "steering: {marks: {captured: 0x1000, agent: 0x2000}, table: 999, rule-priority: 50}"),
+        (
+            "selectors",
+            "enrolment: {excludeNamespaces: [], enablementSelectors: [{podSelector: {matchLabels: {a: b}}}]}",
+        ),
+    ] {
+        let file = File::new(name, text);
+        Config::read(&file.0).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+    }
+}
+
+#[test]
+fn bad_files_are_refused_by_field() {
+    for (name, text, named) in [
+        ("syntax", "proxy: [", ""),
+        ("unknown", "proxi: {}", "proxi"),
+        ("unit", "proxy: {connect-timeout: 5 bananas}", "connect-timeout"),
+        ("zero", "proxy: {connect-timeout: 0s}", "proxy.connect-timeout"),
+        ("negative", "drain: {release: -1s}", "drain.release"),
+        ("two-bits", "steering: {marks: {captured: 0x3000, agent: 0x2000}}", "steering.marks"),
+        ("same-bit", "steering: {marks: {captured: 0x2000, agent: 0x2000}}", "steering.marks"),
+        ("main-table", "steering: {table: 254}", "steering.table"),
+        (
+            "operator",
+            "enrolment: {enablementSelectors: [{podSelector: {matchExpressions: [{key: a, operator: Near}]}}]}",
+            "Near",
+        ),
+    ] {
+        let file = File::new(name, text);
+        let refusal = format!("{:#}", Config::read(&file.0).unwrap_err());
+        assert!(refusal.contains(named) && refusal.contains(".yaml"), "{name}: {refusal}");
+    }
+}

@@ -1,0 +1,103 @@
+//! The same answers without an agent, from what it left: `agent.json`, the journal, the pins, and the source.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, Result, anyhow};
+use capture::{Pins, journal::Journal, maps::Maps};
+use control::{FileRefusal, FileSource};
+use model::Snapshot;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    answers,
+    api::{AgentState, PodRow, ServiceRow, Status, Why},
+    config::Config,
+    pods::{Phase, Phases},
+    run_dir::{AgentFile, RunDir},
+    why,
+};
+
+/// What can be known of a node whose agent is down.
+#[derive(Debug)]
+pub struct Offline {
+    run_dir: RunDir,
+    agent: AgentFile,
+    snapshot: Arc<Snapshot>,
+    refusals: Vec<FileRefusal>,
+    phases: Phases,
+}
+
+// === impl Offline ===
+
+impl Offline {
+    pub async fn open(run_dir: &RunDir) -> Result<Self> {
+        let agent = run_dir.read()?;
+        let config = agent.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        let (snapshot, refusals) = read_once(&agent.source, &config).await?;
+        let phases = phases(run_dir, &agent);
+        Ok(Self { run_dir: run_dir.clone(), agent, snapshot, refusals, phases })
+    }
+
+    pub fn status(&self) -> Status {
+        Status {
+            node: self.agent.node.clone(),
+            agent: AgentState::Down,
+            pid: None,
+            version: self.agent.version.clone(),
+            ready: false,
+            snapshot: 0,
+            pods: answers::count(&self.pods()),
+            connections: 0,
+            ended: Vec::new(),
+            refused: self.refusals.iter().map(ToString::to_string).collect(),
+            refusals: self.refusals.clone(),
+            problems: vec!["the agent is down: captured pods refuse new connections, or go direct if open".to_owned()],
+        }
+    }
+
+    pub fn pods(&self) -> Vec<PodRow> {
+        answers::pods(&self.snapshot, &self.agent.node, &self.phases, |_| 0)
+    }
+
+    pub fn services(&self) -> Vec<ServiceRow> {
+        answers::services(&self.snapshot)
+    }
+
+    pub async fn why(&self, pod: &str, destination: &str) -> Result<Why> {
+        let pod = why::find_pod(&self.snapshot, pod).map_err(|e| anyhow!(e))?;
+        let destination = why::parse_destination(&self.snapshot, destination).map_err(|e| anyhow!(e))?;
+        let kernel = why::Kernel::look(&self.run_dir, &self.agent, &pod.uid).await?;
+        let phase = self.phases.get(&pod.uid);
+        let node = &self.agent.node;
+        Ok(why::explain(&why::Facts { node, snapshot: &self.snapshot, pod, destination, phase, kernel }))
+    }
+}
+
+/// One reading of the source.
+async fn read_once(dir: &Path, config: &Config) -> Result<(Arc<Snapshot>, Vec<FileRefusal>)> {
+    let source = FileSource { dir: dir.to_owned(), config: config.enrolment()? };
+    let (publish, mut snapshots) = watch::channel(Arc::<Snapshot>::default());
+    let (refuse, refusals) = watch::channel(Vec::new());
+    let (_reload, reload) = mpsc::channel(1);
+    let reading = tokio::spawn(source.run(publish, refuse, reload));
+    let read = snapshots.wait_for(|s| s.version > 0).await.map(|s| s.clone());
+    let Ok(snapshot) = read else {
+        // The source gave up, and says why.
+        reading.await.context("reading the source")??;
+        return Err(anyhow!("nothing was read from {}", dir.display()));
+    };
+    reading.abort();
+    let refusals = refusals.borrow().clone();
+    Ok((snapshot, refusals))
+}
+
+/// What the journal and the maps say of each pod. Without maps nothing is captured.
+fn phases(run_dir: &RunDir, agent: &AgentFile) -> Phases {
+    let (entries, _) = Journal::new(&run_dir.journal()).all();
+    let maps = Maps::open(&Pins::of_node(&agent.node)).ok();
+    let phase = |cookie| match maps.as_ref().and_then(|maps| maps.pod(cookie).ok().flatten()) {
+        Some(_) => Phase::Captured,
+        None => Phase::Releasing,
+    };
+    Arc::new(entries.into_iter().map(|entry| (entry.uid, phase(entry.netns_cookie))).collect())
+}

@@ -1,0 +1,138 @@
+//! The run directory: where an agent leaves what the command line needs, also when the agent is down.
+//!
+//! ```text
+//! RUN_DIR/agent.json   what the agent was started with
+//! RUN_DIR/agent.lock   held while it lives
+//! RUN_DIR/admin.sock   asks it
+//! RUN_DIR/journal/     what was changed in each captured pod
+//! ```
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use capture::{Pins, Steering};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+pub const DEFAULT: &str = "/run/millstream";
+
+#[derive(Clone, Debug)]
+pub struct RunDir(PathBuf);
+
+/// `agent.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentFile {
+    pub node: String,
+    pub pid: u32,
+    pub version: String,
+    pub source: PathBuf,
+    pub config: Option<PathBuf>,
+    pub pins: PathBuf,
+    pub cgroup: PathBuf,
+    pub steering: Steering,
+}
+
+// === impl RunDir ===
+
+impl RunDir {
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// Makes the directory: readable by root alone, for what it holds steers pods.
+    pub fn create(&self) -> Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0)
+            .with_context(|| format!("cannot create the run directory {}", self.0.display()))
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("admin.sock")
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    /// Taken by the one agent that may work on the node. It goes with the process, however that dies.
+    pub fn lock(&self) -> Result<Flock<File>> {
+        let path = self.0.join("agent.lock");
+        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
+            let pid = self.read().map_or_else(|_| "?".to_owned(), |agent| agent.pid.to_string());
+            anyhow::anyhow!(
+                "another agent (PID {pid}) works with {}: stop it first, or give this one another --run-dir",
+                self.0.display()
+            )
+        })
+    }
+
+    /// Whether an agent holds the lock.
+    pub fn is_locked(&self) -> bool {
+        let Ok(file) = File::open(self.0.join("agent.lock")) else {
+            return false;
+        };
+        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+    }
+
+    pub fn write(&self, agent: &AgentFile) -> Result<()> {
+        let path = self.0.join("agent.json");
+        let new = self.0.join("agent.json.new");
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&new)?;
+            file.write_all(&serde_json::to_vec_pretty(agent)?)?;
+            fs::rename(&new, &path)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    pub fn read(&self) -> Result<AgentFile> {
+        let path = self.0.join("agent.json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => bail!(
+                "no agent has worked with the run directory {}: start one, or name another with --run-dir",
+                self.0.display()
+            ),
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+        };
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    /// Removes what an agent left, after its pods are restored.
+    pub fn remove(&self) -> Result<()> {
+        for name in ["agent.json", "agent.lock", "admin.sock"] {
+            let path = self.0.join(name);
+            match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("cannot remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        // Somebody else's files keep the directory.
+        let _not_empty = fs::remove_dir(&self.0);
+        Ok(())
+    }
+}
+
+// === impl AgentFile ===
+
+impl AgentFile {
+    /// What the kernel holds for this agent, as `capture` wants it.
+    pub fn capture_config(&self, run_dir: &RunDir) -> capture::Config {
+        capture::Config {
+            pins: Pins::of_node(&self.node),
+            journal: run_dir.journal(),
+            cgroup: self.cgroup.clone(),
+            steering: self.steering,
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What can be said on the command line. The doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use jiff::SignedDuration;
+
+use crate::output::Format;
+
+/// Captures the TCP traffic of labelled pods into one proxy on the node, and shows why.
+#[derive(Debug, Parser)]
+#[command(name = "millstream", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The agent's run directory
+    #[arg(long, global = true, value_name = "DIR", default_value = app::run_dir::DEFAULT)]
+    pub(crate) run_dir: PathBuf,
+
+    /// How to print the answer
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
+    pub(crate) output: Format,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  millstream status                          Is everything as it should be?
+  millstream pods                            Which pods are captured, and why the others are not
+  millstream why shop/client 10.96.0.10:80   Where would this connection go, step by step?
+  millstream connections --watch             What goes through the proxy right now
+  millstream maps counters                   What the eBPF programs decided, also without an agent
+
+Exit codes: 0 fine; 1 the answer is bad news (degraded, refused); 2 usage, or nobody to ask.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the agent of a node, until SIGTERM; SIGHUP reloads the source
+    #[command(after_help = "\
+Example:
+  millstream agent --source file:/etc/millstream/manifests --node $(hostname)
+
+The folder holds ordinary Kubernetes manifests: Namespace, Pod, Service, EndpointSlice, Node. A pod whose
+namespace or own label says istio.io/dataplane-mode=ambient is captured; the annotation
+millstream.dev/netns on the pod says where its network namespace is. Changes are followed.")]
+    Agent(AgentOptions),
+
+    /// Is everything as it should be?
+    Status,
+
+    /// The pods of this node: captured or not, and why
+    Pods,
+
+    /// The services and their endpoints, as the proxy sees them
+    Services,
+
+    /// The connections that go through the proxy
+    Connections(ConnectionOptions),
+
+    /// What the kernel holds, straight from the pinned maps: needs no agent
+    Maps {
+        #[arg(value_enum, default_value_t = Map::Summary)]
+        map: Map,
+    },
+
+    /// Explain one connection: captured or not, and where it would go
+    #[command(after_help = "\
+Examples:
+  millstream why shop/client 10.96.0.10:80
+  millstream why client shop/web:80          A service by name
+  millstream why client '[2001:db8::7]:443'
+
+Exit code 1: the connection would be refused.")]
+    Why {
+        /// NAMESPACE/NAME, or NAME where that is unique
+        pod: String,
+        /// IP:PORT, [IPv6]:PORT or NAMESPACE/SERVICE:PORT
+        #[arg(value_name = "DEST:PORT")]
+        destination: String,
+    },
+
+    /// Can this machine run the agent? Ends with a real captured connection
+    Check,
+
+    /// Change what a running agent logs
+    #[command(after_help = "\
+Examples:
+  millstream log debug
+  millstream log info,capture=debug          By component: agent, app, capture, control, proxy
+  millstream log info,access=off             No access records")]
+    Log {
+        /// error, warn, info, debug, trace, or a filter in the syntax of RUST_LOG
+        #[arg(value_name = "LEVEL")]
+        filter: String,
+    },
+
+    /// Wait until the agent is ready, or a pod captured or released
+    #[command(after_help = "\
+Examples:
+  millstream wait ready
+  millstream wait captured shop/client --timeout 30s
+
+Exit code 1: it did not come true in time.")]
+    Wait {
+        #[command(subcommand)]
+        condition: Condition,
+        /// How long, e.g. 500ms, 20s, 1m
+        #[arg(long, global = true, default_value = "20s")]
+        timeout: SignedDuration,
+    },
+
+    /// Release every pod and remove every trace; the agent must be stopped
+    Cleanup,
+
+    /// Print a completion script, e.g. for /etc/bash_completion.d
+    Completion { shell: Shell },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AgentOptions {
+    /// Where the cluster's objects come from: file:DIR
+    #[arg(long, value_parser = source)]
+    pub(crate) source: PathBuf,
+    /// The name of this node, as in spec.nodeName of its pods
+    #[arg(long, value_parser = node)]
+    pub(crate) node: String,
+    /// The node's configuration; without it the defaults hold
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConnectionOptions {
+    /// Refresh until interrupted
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Only those of this pod: NAMESPACE/NAME
+    #[arg(long)]
+    pub(crate) pod: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Map {
+    /// How full each map is
+    Summary,
+    /// The captured network namespaces
+    Pods,
+    /// The proxy's listening sockets, by pod
+    Listeners,
+    /// What the programs decided, and how often
+    Counters,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Condition {
+    /// The agent has tried every pod that its first snapshot wants captured
+    Ready,
+    /// The pod is captured
+    Captured { pod: String },
+    /// The pod is not captured, and nothing of it is left
+    Released { pod: String },
+}
+
+fn source(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("file:") {
+        Some("") => Err("file: needs a folder, e.g. file:/etc/millstream/manifests".to_owned()),
+        Some(dir) => Ok(PathBuf::from(dir)),
+        None => Err("this source is not known; use file:DIR".to_owned()),
+    }
+}
+
+/// The name becomes part of paths under /sys/fs/bpf and of a cgroup.
+fn node(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    if text.is_empty() || text.len() > 253 || !text.chars().all(plain) || text.starts_with('.') {
+        return Err("a node is named by lower-case letters, digits, '-' and '.' (RFC 1123)".to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,44 @@
+//! `millstream pods`
+
+use anyhow::{Result, bail};
+use app::{
+    api::{PodRow, PodState, Request},
+    client::{Asked, ask},
+    offline::Offline,
+    run_dir::RunDir,
+};
+
+use crate::{
+    Outcome, block_on,
+    output::{Format, print, table},
+};
+
+pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
+    let rows: Vec<PodRow> = match ask(run_dir, &Request::Pods)? {
+        Asked::Answer(rows) => rows,
+        Asked::Refused(why) => bail!(why),
+        Asked::Down => {
+            eprintln!("The agent is down; this is what it left.");
+            block_on(Offline::open(run_dir))??.pods()
+        }
+    };
+    print(format, &rows, |rows| {
+        table(["NAMESPACE", "POD", "STATE", "AGENT DOWN", "BECAUSE"], rows.iter().map(row))
+    })?;
+    let failed = rows.iter().any(|row| row.state == PodState::Failed);
+    Ok(if failed { Outcome::Bad } else { Outcome::Fine })
+}
+
+fn row(pod: &PodRow) -> [String; 5] {
+    let plural = if pod.connections == 1 { "" } else { "s" };
+    let connections = format!("({} connection{plural})", pod.connections);
+    let state = match pod.state {
+        PodState::Captured => format!("captured {connections}"),
+        PodState::Releasing => format!("releasing {connections}"),
+        PodState::Failed => "failed".to_owned(),
+        PodState::Pending => "pending".to_owned(),
+        PodState::NotEnrolled => "-".to_owned(),
+    };
+    let down = if pod.state == PodState::NotEnrolled { "-".to_owned() } else { pod.when_agent_down.clone() };
+    [pod.namespace.clone(), pod.name.clone(), state, down, pod.because.clone()]
+}

@@ -1,0 +1,57 @@
+//! `millstream services`
+
+use anyhow::{Result, bail};
+use app::{
+    api::{EndpointRow, Request, ServiceRow},
+    client::{Asked, ask},
+    offline::Offline,
+    run_dir::RunDir,
+};
+
+use crate::{
+    Outcome, block_on,
+    output::{Format, print, table},
+};
+
+pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
+    let rows: Vec<ServiceRow> = match ask(run_dir, &Request::Services)? {
+        Asked::Answer(rows) => rows,
+        Asked::Refused(why) => bail!(why),
+        Asked::Down => {
+            eprintln!("The agent is down; this is what its source says now.");
+            block_on(Offline::open(run_dir))??.services()
+        }
+    };
+    print(format, &rows, |rows| {
+        table(["NAMESPACE", "SERVICE", "ADDRESS", "PORT", "ENDPOINTS", "POLICY"], rows.iter().map(row))
+    })?;
+    Ok(Outcome::Fine)
+}
+
+fn row(service: &ServiceRow) -> [String; 6] {
+    let vips: Vec<String> = service.vips.iter().map(ToString::to_string).collect();
+    let port = if service.port_name.is_empty() {
+        service.port.to_string()
+    } else {
+        format!("{} {}", service.port, service.port_name)
+    };
+    [
+        service.namespace.clone(),
+        service.name.clone(),
+        if vips.is_empty() { "headless".to_owned() } else { vips.join("\n") },
+        port,
+        lines(service.endpoints.iter().map(endpoint)),
+        if service.policy.is_empty() { "-".to_owned() } else { service.policy.join("\n") },
+    ]
+}
+
+fn endpoint(endpoint: &EndpointRow) -> String {
+    let pod = endpoint.pod.as_ref().map_or(String::new(), |pod| format!(" {pod}"));
+    let state = if endpoint.state == "ready" { String::new() } else { format!(" ({})", endpoint.state) };
+    format!("{}{pod}{state}", endpoint.address)
+}
+
+fn lines(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    if items.is_empty() { "none".to_owned() } else { items.join("\n") }
+}
