@@ -1,1 +1,45 @@
+//! What the cluster looks like: Kubernetes objects, wherever they come from, joined in one synchronous index
+//! and published as one immutable [`model::Snapshot`].
+//!
+//! ```text
+//!  folder of manifests ──► manifest ──► Object ─┐
+//!                                               ├──► Index ──► Snapshot ──► everybody
+//!  (API server watch) ────────────────► Object ─┘
+//!
+//!  [Namespace] → [Pod] → [Endpoint] ← [EndpointSlice] ← [Service]
+//!    labels       uid      addr:port     port by name      vip:port
+//! ```
+//!
+//! A namespace's labels and a pod's own decide whether the pod is enrolled. A service port finds, by name, the
+//! port of each of its slices, and so its endpoints; each endpoint finds the pod behind it by reference or address.
+//!
+//! Whatever is wrong with one object is a [`Refusal`] that names the field; the last good version of that object
+//! stays, and the rest goes on. Everything but [`mod@file`] is pure.
+//!
+//! In reading order:
+#![forbid(unsafe_code)]
 
+/// PURE: which pods are captured.
+pub mod enrolment;
+/// PURE: strings and numbers of an object become addresses, ports and names.
+mod field;
+/// The objects of a folder, followed while they change.
+pub mod file;
+/// PURE: the join.
+pub mod index;
+/// PURE: text of one file → objects.
+pub mod manifest;
+/// PURE: the objects, and how they are called.
+pub mod object;
+/// PURE: why an object was not taken.
+pub mod refusal;
+/// PURE: label selectors.
+pub mod selector;
+/// PURE: the work of the EndpointSlice controller, where there is none.
+pub mod slices;
+
+pub use enrolment::EnrolmentConfig;
+pub use file::{FileRefusal, FileSource};
+pub use index::{Index, IndexConfig};
+pub use object::{Object, ObjectKey};
+pub use refusal::Refusal;

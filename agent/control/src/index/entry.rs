@@ -1,0 +1,57 @@
+//! One object in the index, of whatever kind.
+
+use super::{
+    Claim, IndexConfig, namespaces::NamespaceEntry, nodes, pods::PodEntry, services::ServiceEntry,
+    slices::SliceEntry,
+};
+use crate::{
+    field,
+    object::{Object, ObjectKey},
+    refusal::Invalid,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    Namespace(NamespaceEntry),
+    Node,
+    Pod(PodEntry),
+    Service(ServiceEntry),
+    EndpointSlice(SliceEntry),
+}
+
+// === impl Entry ===
+
+impl Entry {
+    pub(super) fn parse(key: &ObjectKey, object: &Object, config: &IndexConfig) -> Result<Self, Invalid> {
+        field::name("metadata.name", &key.name)?;
+        if let Some(namespace) = &key.namespace {
+            field::name("metadata.namespace", namespace)?;
+        }
+        Ok(match object {
+            Object::Namespace(namespace) => Self::Namespace(NamespaceEntry::parse(namespace)),
+            Object::Node(node) => nodes::check(node).map(|()| Self::Node)?,
+            Object::Pod(pod) => Self::Pod(PodEntry::parse(key.object_name(), pod, config)?),
+            Object::Service(service) => Self::Service(ServiceEntry::parse(key.object_name(), service)?),
+            Object::EndpointSlice(slice) => {
+                Self::EndpointSlice(SliceEntry::parse(&key.object_name(), slice)?)
+            }
+        })
+    }
+
+    /// Each with the field that makes it.
+    pub(super) fn claims(&self) -> Vec<(Claim, &'static str)> {
+        match self {
+            Self::Pod(pod) => pod.claims(),
+            Self::Service(service) => service.claims(),
+            Self::Namespace(_) | Self::Node | Self::EndpointSlice(_) => Vec::new(),
+        }
+    }
+
+    /// What was put aside of an object that was taken nevertheless.
+    pub(super) fn objection(&self) -> Option<&Invalid> {
+        match self {
+            Self::Namespace(namespace) => namespace.objection.as_ref(),
+            Self::Node | Self::Pod(_) | Self::Service(_) | Self::EndpointSlice(_) => None,
+        }
+    }
+}

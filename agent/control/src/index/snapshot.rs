@@ -1,0 +1,170 @@
+//! The join: what was taken, object by object, becomes the view that everybody reads.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use model::{
+    Endpoint, EndpointAddr, EndpointState, ObjectName, Pod, PodUid, Service, ServicePort, Snapshot,
+    SnapshotBuilder,
+};
+
+use super::{
+    entry::Entry,
+    namespaces::NamespaceEntry,
+    pods::PodEntry,
+    services::{PortEntry, ServiceEntry},
+    slices::{EndpointEntry, PodRef, SliceEntry},
+};
+use crate::{
+    enrolment::{self, EnrolmentConfig},
+    object::ObjectKey,
+};
+
+/// The entries by what they are looked up by.
+#[derive(Default)]
+struct Join<'a> {
+    namespaces: HashMap<&'a str, &'a NamespaceEntry>,
+    pods: HashMap<&'a ObjectName, &'a PodEntry>,
+    pod_by_uid: HashMap<&'a PodUid, &'a PodEntry>,
+    pod_by_ip: HashMap<IpAddr, &'a PodEntry>,
+    services: Vec<&'a ServiceEntry>,
+    slices: HashMap<&'a ObjectName, Vec<&'a SliceEntry>>,
+}
+
+pub(super) fn join(
+    entries: &BTreeMap<ObjectKey, Entry>,
+    enrolment: &EnrolmentConfig,
+    version: u64,
+) -> Arc<Snapshot> {
+    let join = Join::new(entries);
+    let mut snapshot = SnapshotBuilder::new(version);
+    for pod in join.pods.values() {
+        snapshot = snapshot.pod(join.pod(pod, enrolment));
+    }
+    for service in &join.services {
+        snapshot = snapshot.service(join.service(service));
+    }
+    snapshot.build()
+}
+
+// === impl Join ===
+
+impl<'a> Join<'a> {
+    fn new(entries: &'a BTreeMap<ObjectKey, Entry>) -> Self {
+        let mut join = Self::default();
+        for (key, entry) in entries {
+            match entry {
+                Entry::Namespace(namespace) => {
+                    join.namespaces.insert(&key.name, namespace);
+                }
+                Entry::Pod(pod) => join.add_pod(pod),
+                Entry::Service(service) => join.services.push(service),
+                Entry::EndpointSlice(slice) => {
+                    if let Some(service) = &slice.service {
+                        join.slices.entry(service).or_default().push(slice);
+                    }
+                }
+                Entry::Node => {}
+            }
+        }
+        join
+    }
+
+    fn add_pod(&mut self, pod: &'a PodEntry) {
+        self.pods.insert(&pod.name, pod);
+        self.pod_by_uid.insert(&pod.uid, pod);
+        if pod.owns_addresses() {
+            self.pod_by_ip.extend(pod.ips.iter().map(|ip| (*ip, pod)));
+        }
+    }
+
+    fn pod(&self, pod: &PodEntry, config: &EnrolmentConfig) -> Pod {
+        let unknown = NamespaceEntry::unknown(&pod.name.namespace);
+        let namespace = self.namespaces.get(&*pod.name.namespace).copied().unwrap_or(&unknown);
+        Pod {
+            uid: pod.uid.clone(),
+            name: pod.name.clone(),
+            node: pod.node.clone(),
+            service_account: pod.service_account.clone(),
+            ips: pod.ips.clone(),
+            netns: pod.netns.clone(),
+            enrolment: enrolment::decide(&pod.facts(), &namespace.labels, config),
+            when_agent_down: namespace.when_agent_down,
+        }
+    }
+
+    fn service(&self, service: &ServiceEntry) -> Service {
+        let ServiceEntry { name, vips, ports, affinity, node_local } = service;
+        let slices = self.slices.get(name).map(Vec::as_slice).unwrap_or_default();
+        let port = |port: &PortEntry| ServicePort {
+            name: port.name.clone(),
+            port: port.port,
+            endpoints: self.endpoints(port, slices),
+        };
+        Service {
+            name: name.clone(),
+            vips: vips.clone(),
+            ports: ports.iter().map(port).collect(),
+            affinity: *affinity,
+            node_local: *node_local,
+        }
+    }
+
+    /// In the order of their addresses. One that stands in two slices, as it may while it moves from one to the
+    /// other, counts once.
+    fn endpoints(&self, port: &PortEntry, slices: &[&SliceEntry]) -> Vec<Endpoint> {
+        let mut endpoints: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+        for slice in slices {
+            for slice_port in slice.ports.iter().filter(|p| p.name == port.name) {
+                let number = slice_port.port.unwrap_or(port.target);
+                for written in &slice.endpoints {
+                    let endpoint = self.endpoint(written, number);
+                    endpoints
+                        .entry(endpoint.addr.0)
+                        .and_modify(|known| merge(known, &endpoint))
+                        .or_insert(endpoint);
+                }
+            }
+        }
+        endpoints.into_values().collect()
+    }
+
+    fn endpoint(&self, endpoint: &EndpointEntry, port: u16) -> Endpoint {
+        let EndpointEntry { ip, state, node, pod } = endpoint;
+        let pod = self.pod_behind(*ip, pod.as_ref());
+        Endpoint {
+            addr: EndpointAddr(SocketAddr::new(*ip, port)),
+            state: *state,
+            node: node.clone().or_else(|| pod.and_then(|pod| pod.node.clone())),
+            pod: pod.map(|pod| pod.uid.clone()),
+        }
+    }
+
+    /// A reference counts only if the pod does not have other addresses: else a slice could lead the traffic of one
+    /// pod into another.
+    fn pod_behind(&self, ip: IpAddr, target: Option<&PodRef>) -> Option<&'a PodEntry> {
+        let referred = target.and_then(|PodRef { uid, name }| match uid {
+            Some(uid) => self.pod_by_uid.get(uid),
+            None => self.pods.get(name),
+        });
+        let referred = referred.filter(|pod| pod.ips.is_empty() || pod.ips.contains(&ip));
+        referred.or_else(|| self.pod_by_ip.get(&ip)).copied()
+    }
+}
+
+/// The more useful state wins: a slice that is behind knows less.
+fn merge(known: &mut Endpoint, other: &Endpoint) {
+    let rank = |state: EndpointState| match state {
+        EndpointState::Ready => 0,
+        EndpointState::Terminating => 1,
+        EndpointState::NotReady => 2,
+    };
+    if rank(other.state) < rank(known.state) {
+        known.state = other.state;
+    }
+    known.node = known.node.take().or_else(|| other.node.clone());
+    known.pod = known.pod.take().or_else(|| other.pod.clone());
+}

@@ -1,0 +1,73 @@
+use model::{Enrolment, Uncaptured, WhenAgentDown};
+
+use super::{Applied, pod_at};
+use crate::{
+    enrolment::{EnablementSelector, EnrolmentConfig},
+    index::{Index, IndexConfig},
+    object::Kind,
+};
+
+fn namespace(metadata: &str) -> String {
+    format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: default, {metadata}}}}}\n---\n")
+}
+
+#[test]
+fn a_label_enrols_pods_that_are_there_already_and_its_absence_releases_them() {
+    let applied = Applied::new(&pod_at("cart", "192.0.2.1")).sound();
+    assert_eq!(applied.pod("cart").enrolment, Enrolment::NotEnrolled(Uncaptured::NoLabel));
+    let applied = applied.and(&namespace("labels: {istio.io/dataplane-mode: ambient}"));
+    assert!(applied.pod("cart").is_enrolled());
+    let applied = applied.and(&namespace("labels: {}"));
+    assert!(!applied.pod("cart").is_enrolled());
+    let applied = applied.and(&namespace("labels: {istio.io/dataplane-mode: ambient}"));
+    let applied = applied.without(Kind::Namespace, "default");
+    assert!(!applied.pod("cart").is_enrolled());
+}
+
+#[test]
+fn an_unknown_way_to_fail_is_reported_and_closed_taken() {
+    let open =
+        "labels: {istio.io/dataplane-mode: ambient}, annotations: {millstream.dev/when-agent-down: open}";
+    let applied = Applied::new(&pod_at("cart", "192.0.2.1")).and(&namespace(open)).sound();
+    assert_eq!(applied.pod("cart").when_agent_down, WhenAgentDown::Open);
+
+    let applied = applied.and(&namespace("annotations: {millstream.dev/when-agent-down: opne}"));
+    assert_eq!(
+        applied.refusal(),
+        "Namespace default: metadata.annotations[millstream.dev/when-agent-down]: \
+         \"opne\" is not one of closed, open; closed is used"
+    );
+    assert_eq!(applied.pod("cart").when_agent_down, WhenAgentDown::Closed);
+    assert!(!applied.pod("cart").is_enrolled(), "the rest of the namespace was taken");
+}
+
+#[test]
+fn every_namespace_has_the_label_with_its_name() {
+    let selector = r#"[{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}}]"#;
+    let selectors: Vec<EnablementSelector> = serde_json::from_str(selector).unwrap();
+    let enrolment = EnrolmentConfig::new(Some(selectors), []).unwrap();
+    let mut index = Index::new(IndexConfig { enrolment, honour_netns_annotation: false });
+    for object in super::objects(&pod_at("cart", "192.0.2.1")) {
+        index.apply(&object).unwrap();
+    }
+    assert!(index.snapshot(1).pods()[0].is_enrolled(), "without the object");
+    for object in super::objects(&namespace("labels: {team: shop}")) {
+        index.apply(&object).unwrap();
+    }
+    assert!(index.snapshot(1).pods()[0].is_enrolled(), "with it");
+}
+
+#[test]
+fn nodes_are_checked() {
+    let node = |address: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: a}}, status: {{addresses: [\
+             {{type: Hostname, address: a}}, {{type: InternalIP, address: {address}}}]}}}}"
+        )
+    };
+    Applied::new(&node("192.0.2.1")).sound();
+    assert_eq!(
+        Applied::new(&node("a.example")).refusal(),
+        "Node a: status.addresses[1].address: \"a.example\" is not an IP address"
+    );
+}

@@ -1,0 +1,138 @@
+//! The Kubernetes objects that the agent reads, and how they are called.
+
+use std::{fmt, sync::Arc};
+
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Node, Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use model::ObjectName;
+
+use crate::refusal::printable;
+
+/// The namespace of an object that names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// One object, as its source gives it: nothing of it has been checked yet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    Namespace(Box<Namespace>),
+    Node(Box<Node>),
+    Pod(Box<Pod>),
+    Service(Box<Service>),
+    EndpointSlice(Box<EndpointSlice>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Namespace,
+    Node,
+    Pod,
+    Service,
+    EndpointSlice,
+}
+
+/// Which object: there is at most one of each key. Written `Pod shop/cart`, or `Node a`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    pub kind: Kind,
+    /// `None` for the kinds that belong to the whole cluster.
+    pub namespace: Option<Arc<str>>,
+    pub name: Arc<str>,
+}
+
+// === impl Object ===
+
+impl Object {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Namespace(_) => Kind::Namespace,
+            Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+        }
+    }
+
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Namespace(object) => &object.metadata,
+            Self::Node(object) => &object.metadata,
+            Self::Pod(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::EndpointSlice(object) => &object.metadata,
+        }
+    }
+
+    /// The name is empty where the object has none; such an object is refused by the index.
+    pub fn key(&self) -> ObjectKey {
+        let ObjectMeta { name, namespace, .. } = self.metadata();
+        ObjectKey::new(self.kind(), namespace.as_deref(), name.as_deref().unwrap_or_default())
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    pub const ALL: [Self; 5] = [Self::Namespace, Self::Node, Self::Pod, Self::Service, Self::EndpointSlice];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::Pod => "Pod",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+        }
+    }
+
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::Namespace | Self::Node | Self::Pod | Self::Service => "v1",
+            Self::EndpointSlice => "discovery.k8s.io/v1",
+        }
+    }
+
+    pub fn is_namespaced(self) -> bool {
+        match self {
+            Self::Namespace | Self::Node => false,
+            Self::Pod | Self::Service | Self::EndpointSlice => true,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+// === impl ObjectKey ===
+
+impl ObjectKey {
+    /// An absent or empty namespace is `default`; a kind without namespaces ignores it.
+    pub fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
+        let namespace = kind
+            .is_namespaced()
+            .then(|| namespace.filter(|n| !n.is_empty()).unwrap_or(DEFAULT_NAMESPACE).into());
+        Self { kind, namespace, name: name.into() }
+    }
+
+    /// The name of a namespaced object; for one of the whole cluster the namespace is empty.
+    pub(crate) fn object_name(&self) -> ObjectName {
+        ObjectName { namespace: self.namespace.clone().unwrap_or_default(), name: self.name.clone() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, namespace, name } = self;
+        match namespace {
+            Some(namespace) => write!(f, "{kind} {}/{}", printable(namespace), printable(name)),
+            None => write!(f, "{kind} {}", printable(name)),
+        }
+    }
+}

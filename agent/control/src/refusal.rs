@@ -1,0 +1,55 @@
+//! Why an object was not taken.
+
+use std::fmt;
+
+use crate::object::ObjectKey;
+
+/// Characters; enough for every reason that we give, with the longest name in it.
+const PRINTED_MAX: usize = 400;
+
+/// An object, or one field of it, that the index does not take. Its last good version stays.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{object}: {field}: {reason}")]
+pub struct Refusal {
+    pub object: ObjectKey,
+    /// The path of the field, e.g. `spec.ports[0].port`.
+    pub field: String,
+    pub reason: String,
+}
+
+/// A field whose value makes no sense: a [`Refusal`] that does not know yet of which object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Invalid {
+    pub(crate) field: String,
+    pub(crate) reason: String,
+}
+
+/// What came from outside goes on a terminal and into a log only so: one line, of bounded length.
+pub(crate) fn printable(text: impl fmt::Display) -> String {
+    let text = text.to_string();
+    let mut chars = text.chars();
+    let mut printable = String::new();
+    for c in chars.by_ref().take(PRINTED_MAX) {
+        match c.is_control() {
+            true => printable.extend(c.escape_default()),
+            false => printable.push(c),
+        }
+    }
+    if chars.next().is_some() {
+        printable.push('…');
+    }
+    printable
+}
+
+// === impl Invalid ===
+
+impl Invalid {
+    pub(crate) fn new(field: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self { field: printable(field), reason: printable(reason) }
+    }
+
+    pub(crate) fn of(self, object: &ObjectKey) -> Refusal {
+        let Self { field, reason } = self;
+        Refusal { object: object.clone(), field, reason }
+    }
+}
