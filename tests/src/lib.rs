@@ -1,1 +1,56 @@
+//! Clusters out of network namespaces, with real processes in them.
+//!
+//! ```text
+//!            wire (a bridge in a namespace of its own)
+//!          ┌───────┴────────┐
+//!   node a │ br0            │ node b     namespaces, each with its agent
+//!     ┌────┴────┐      ┌────┴────┐
+//!     eth0      eth0   eth0      eth0    pods: a namespace and a cgroup each
+//! ```
+//!
+//! A [`Lab`] owns everything it makes: when it is dropped, or the test panics, nothing is left. What a
+//! killed test left behind, the next lab removes.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use harness::{AgentOptions, Lab, Mode};
+//!
+//! let lab = Lab::new("example")?;
+//! let node = lab.node("a")?;
+//! let client = node.pod("shop", "client").start()?;
+//! let web = node.pod("shop", "web").port("http", 8080).start()?;
+//! let service = lab.service("shop", "web").port("http", 80, "http").endpoints(&[&web]).apply()?;
+//! let _server = web.serve(Mode::Http, 8080)?;
+//! let agent = node.agent(AgentOptions::default())?;
+//! lab.label_namespace("shop", "istio.io/dataplane-mode", Some("ambient"))?;
+//! agent.wait_captured(&client)?;
+//! client.run(&["curl", "--silent", &format!("http://{}/", service.v4)])?.stdout()?;
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod address;
+mod agent;
+mod cgroup;
+mod lab;
+pub mod manifest;
+mod namespace;
+mod netlink;
+mod node;
+mod peer;
+mod place;
+mod pod;
+mod process;
+mod service;
+pub mod shop;
+pub mod standing;
+mod teardown;
+
+pub use agent::{Agent, AgentOptions, millstream};
+pub use lab::{Lab, LabId};
+pub use node::Node;
+pub use peer::{Client, Connected, Load, Mode, Server};
+pub use place::Place;
+pub use pod::{Pod, PodBuilder};
+pub use process::{Output, Process};
+pub use service::{Endpoint, Service, ServiceBuilder};

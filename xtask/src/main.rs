@@ -1,1 +1,69 @@
-fn main() {}
+//! `cargo xtask`: the one door to everything a developer does here. One module per command.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool tells what it does")]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+mod build;
+mod demo;
+mod ebpf;
+mod lab;
+mod lint;
+mod setup;
+mod shell;
+mod test;
+mod workspace;
+
+/// Everything a developer of Millstream does, behind one command.
+///
+/// A first visit is two commands: `cargo xtask demo` shows the product at work, `cargo xtask test` proves
+/// it. Both need root, because they load eBPF programs and make network namespaces.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing to build and run everything (Debian, as root); elsewhere say what is missing
+    Setup,
+    /// Build the eBPF programs, then the `millstream` binary with the programs inside
+    Build(build::Args),
+    /// Show the product at work: two services in pods of a lab, before and after the label
+    Demo(demo::Args),
+    /// Run the tests: `unit` needs nothing, `lab` needs root and loads eBPF programs
+    Test(test::Args),
+    /// Everything that needs no run to be judged: format, clippy, sizes of files, arrows between crates
+    Lint,
+    /// A standing lab to play with: two nodes, five pods, three services
+    Lab(lab::Args),
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    let workspace = Workspace::locate()?;
+    match command {
+        Command::Setup => setup::run(),
+        Command::Build(args) => build::run(&workspace, args),
+        Command::Demo(args) => demo::run(&workspace, args),
+        Command::Test(args) => test::run(&workspace, args),
+        Command::Lint => lint::run(&workspace),
+        Command::Lab(args) => lab::run(&workspace, args),
+    }
+}

@@ -1,1 +1,58 @@
+//! The shared TCP proxy of a node: one process accepts the captured connections of every pod and carries
+//! each to the endpoint that serves it.
+//!
+//! # Life of a connection
+//!
+//! ```text
+//! outbound  accept → original_dst → resolve → select → deliver | forward → copy → record
+//! inbound   accept → original_dst → deliver → copy → record
+//! ```
+//!
+//! Every stage takes the value of the stage before and returns a richer one (`Accepted → Addressed → Routed →
+//! Connected`), so nothing is copied before it was routed. `deliver` opens a socket in the namespace of the
+//! pod that serves and bears the client's real address; `forward` opens one in the namespace of the client,
+//! which leaves the pod as the application's own would have.
+//!
+//! A socket that is dropped on the way is reset, and only a copy that saw both ends finish closes it: a
+//! stream that was cut short never looks whole to an application, not even when the agent is killed.
+#![forbid(unsafe_code)]
 
+// In reading order: what callers hold, the pipelines, their stages, what the stages use.
+pub mod config;
+pub mod error;
+pub mod proxy;
+pub mod reason;
+
+mod accept;
+mod inbound;
+mod outbound;
+
+mod copy;
+mod deliver;
+mod forward;
+mod original_dst;
+mod record;
+mod resolve;
+
+mod affinity;
+mod buffer;
+mod connections;
+mod failure;
+mod keepalive;
+mod load;
+mod lock;
+mod meter;
+mod pods;
+mod shared;
+mod socket;
+mod stream;
+mod tuples;
+
+pub use config::{Marks, ProxyConfig};
+pub use connections::{ConnectionRow, Direction, Stage};
+pub use error::Error;
+pub use proxy::{Drained, Listeners, PodNetns, Proxy};
+pub use reason::Reason;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! What the operator can set.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+/// The two bits of `SO_MARK` that are ours; an application's other bits stay as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Bit C, captured: what must turn over `lo` inside the pod.
+    pub captured: u32,
+    /// Bit A, agent: the proxy's own connections, which leave the pod.
+    pub agent: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    pub marks: Marks,
+    /// How long an endpoint may take to accept.
+    pub connect_timeout: Duration,
+    /// Ends connections on which no byte moved for so long; `None` leaves that to the applications.
+    pub idle_timeout: Option<Duration>,
+    /// Source ports of the sockets that deliver to a pod, the preferred range first.
+    pub delivery_ports: Vec<RangeInclusive<u16>>,
+    /// How long a connection must be idle before its application is asked whether it wants keepalive;
+    /// `None` never asks.
+    pub keepalive_probe_after: Option<Duration>,
+    /// Copy buffers grow only while all of them together stay below this.
+    pub max_buffer_bytes: usize,
+    /// How many clients of services with `sessionAffinity: ClientIP` are remembered; beyond it the one that
+    /// was seen longest ago is forgotten.
+    pub max_affinities: usize,
+}
+
+// === impl ProxyConfig ===
+
+impl ProxyConfig {
+    /// The defaults, which need only the marks.
+    pub fn new(marks: Marks) -> Self {
+        Self {
+            marks,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+            // Either side of the usual ephemeral range 32768–60999, which real clients draw from. Ports that
+            // an application may listen on come last.
+            delivery_ports: vec![61_000..=65_535, 16_384..=32_767],
+            keepalive_probe_after: Some(Duration::from_secs(15)),
+            max_buffer_bytes: 256 << 20,
+            max_affinities: 65_536,
+        }
+    }
+}

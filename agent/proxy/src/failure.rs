@@ -1,0 +1,105 @@
+//! How a connection can fail, and the reason that each failure is counted under.
+
+use std::{error::Error, io, net::IpAddr, time::Duration};
+
+use model::{EndpointAddr, ObjectName, OriginalDst};
+use nix::errno::Errno;
+use route::Refusal;
+
+use crate::{Reason, copy::End};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{addr} is a listener of the proxy itself")]
+    OwnListener { addr: OriginalDst },
+    #[error("the proxy's own connection to {addr} came back to it")]
+    OwnConnection { addr: OriginalDst },
+    #[error("{addr}: {because}")]
+    Refused { addr: OriginalDst, because: Refusal },
+    #[error("every source port from {client} to {endpoint} is in use")]
+    NoSourcePort { client: IpAddr, endpoint: EndpointAddr },
+    #[error("cannot enter the network namespace of pod {pod}")]
+    Netns { pod: ObjectName, source: netns::Error },
+    #[error("cannot {op}")]
+    Socket { op: &'static str, source: io::Error },
+    #[error("cannot connect to {endpoint}")]
+    Connect { endpoint: EndpointAddr, source: io::Error },
+    #[error("{endpoint} did not accept within {after:?}")]
+    ConnectTimeout { endpoint: EndpointAddr, after: Duration },
+    #[error("the {end} broke off")]
+    Broken { end: End, source: io::Error },
+    #[error("no byte moved for {after:?}")]
+    Idle { after: Duration },
+    #[error("ended by the agent")]
+    Ended(Reason),
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::OwnListener { .. } => Reason::OwnListener,
+            Self::OwnConnection { .. } => Reason::OwnConnection,
+            Self::Refused { because: Refusal::UnknownPort, .. } => Reason::UnknownPort,
+            Self::Refused { because: Refusal::NoEndpoint, .. } => Reason::NoEndpoint,
+            Self::Refused { because: Refusal::NoLocalEndpoint, .. } => Reason::NoLocalEndpoint,
+            Self::NoSourcePort { .. } => Reason::NoSourcePort,
+            Self::Netns { .. } | Self::Socket { .. } => Reason::Io,
+            Self::Connect { source, .. } => match Kind::of(source) {
+                Kind::Reset => Reason::ConnectRefused,
+                Kind::TimedOut => Reason::ConnectTimeout,
+                Kind::Unreachable => Reason::Unreachable,
+                Kind::Other => Reason::Io,
+            },
+            Self::ConnectTimeout { .. } => Reason::ConnectTimeout,
+            Self::Broken { end, source } => match (Kind::of(source), end) {
+                (Kind::Reset, End::Client) => Reason::ClientReset,
+                (Kind::Reset, End::Server) => Reason::ServerReset,
+                (Kind::TimedOut | Kind::Unreachable, _) => Reason::Unreachable,
+                (Kind::Other, _) => Reason::Io,
+            },
+            Self::Idle { .. } => Reason::IdleTimeout,
+            Self::Ended(reason) => *reason,
+        }
+    }
+
+    /// The message and those of its causes, on one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// What an error says of the end it came from.
+enum Kind {
+    Reset,
+    TimedOut,
+    Unreachable,
+    Other,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            // EPIPE is what a reset leaves after a half-close.
+            Some(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::ECONNABORTED | Errno::EPIPE) => Self::Reset,
+            Some(Errno::ETIMEDOUT) => Self::TimedOut,
+            Some(
+                Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN | Errno::ENETDOWN | Errno::EACCES,
+            ) => Self::Unreachable,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! Why a connection ended: a closed set of labels, and a counter for each.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use serde::Serialize;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The label in access records and metrics.
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Both ends finished.
+    Closed = "closed",
+    ClientReset = "client-reset",
+    ServerReset = "server-reset",
+    IdleTimeout = "idle-timeout",
+    ConnectTimeout = "connect-timeout",
+    ConnectRefused = "connect-refused",
+    /// No route, or an end that stopped answering.
+    Unreachable = "unreachable",
+    UnknownPort = "unknown-port",
+    NoEndpoint = "no-endpoint",
+    NoLocalEndpoint = "no-local-endpoint",
+    /// The application dialled a listener of the proxy.
+    OwnListener = "own-listener",
+    /// A connection that the proxy opened came back to it.
+    OwnConnection = "own-connection",
+    /// Every source port for this client and endpoint is in use.
+    NoSourcePort = "no-source-port",
+    /// The proxy was drained and the connection outlasted the deadline.
+    DrainDeadline = "drain-deadline",
+    /// The pod was released and the connection outlasted the drain time.
+    Released = "released",
+    /// The task of the connection was taken down with the runtime.
+    Aborted = "aborted",
+    /// Any other failure of a system call.
+    Io = "io",
+}
+
+/// How many connections ended for each reason.
+#[derive(Debug, Default)]
+pub(crate) struct Counters([AtomicU64; Reason::ALL.len()]);
+
+// === impl Reason ===
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+// === impl Counters ===
+
+impl Counters {
+    pub(crate) fn count(&self, reason: Reason) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Vec<(Reason, u64)> {
+        Reason::ALL.iter().map(|&r| (r, self.0[r as usize].load(Ordering::Relaxed))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Which endpoint serves the connection, and whether it is a pod of this node.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use model::{Affinity, EndpointAddr, Service, Snapshot};
+use route::{Candidates, Resolution, select};
+
+use crate::{
+    accept::Connection,
+    affinity::Key,
+    connections::Stage,
+    failure::Failure,
+    load::Load,
+    lock::lock,
+    original_dst::Addressed,
+    pods::{OpenPod, Presence},
+};
+
+/// A connection that has somewhere to go.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    pub(crate) addressed: Addressed,
+    pub(crate) endpoint: EndpointAddr,
+    pub(crate) path: Path,
+    pub(crate) load: Load,
+}
+
+/// How the endpoint is reached.
+#[derive(Debug)]
+pub(crate) enum Path {
+    /// Inside the namespace of a pod of this node. `presence` is `None` for the client's own pod, which it is
+    /// in already.
+    Deliver { to: Arc<OpenPod>, presence: Option<Presence> },
+    /// From the namespace of the client, over its interface.
+    Forward,
+}
+
+pub(crate) fn resolve(addressed: Addressed) -> Result<Routed, Failure> {
+    let connection = &addressed.connection;
+    let (shared, live) = (&connection.shared, &connection.live);
+    live.reached(Stage::Resolve);
+    let snapshot = shared.snapshot();
+
+    let (endpoint, service) = match route::resolve(&snapshot, &shared.node, addressed.original_dst) {
+        Resolution::Service { service, port, candidates } => {
+            live.reached(Stage::Select);
+            let endpoint = choose(connection, addressed.client_addr().ip(), service, port, &candidates);
+            (endpoint, Some(service.name.clone()))
+        }
+        Resolution::Pod { pod: _, endpoint, service } => (endpoint, service.cloned()),
+        Resolution::Passthrough { endpoint } => (endpoint, None),
+        Resolution::Refuse { service, port: _, because } => {
+            live.learn(|facts| facts.service = Some(service.name.clone()));
+            return Err(Failure::Refused { addr: addressed.original_dst, because });
+        }
+    };
+    live.learn(|facts| {
+        facts.service = service;
+        facts.upstream = Some(endpoint);
+        facts.upstream_workload = snapshot.pod_by_ip(endpoint.ip()).map(|pod| pod.name.clone());
+    });
+    let path = path(connection, &snapshot, endpoint);
+    let load = shared.loads.add(endpoint);
+    Ok(Routed { addressed, endpoint, path, load })
+}
+
+fn choose(
+    connection: &Connection,
+    client: IpAddr,
+    service: &Service,
+    port: u16,
+    candidates: &Candidates<'_>,
+) -> EndpointAddr {
+    let shared = &connection.shared;
+    let load = |endpoint| shared.loads.of(endpoint);
+    let random = |n| fastrand::usize(..n);
+    match service.affinity {
+        Affinity::None => select(candidates, None, load, random).addr,
+        Affinity::ClientIp(timeout) => {
+            let key = Key { client, service: service.name.clone(), port };
+            let now = Instant::now();
+            // Locked over the choice, so that two connections at once do not choose twice.
+            let mut affinities = lock(&shared.affinities);
+            let sticky = affinities.recall(&key, timeout, now);
+            let endpoint = select(candidates, sticky, load, random).addr;
+            affinities.remember(key, endpoint, now);
+            endpoint
+        }
+    }
+}
+
+fn path(connection: &Connection, snapshot: &Snapshot, endpoint: EndpointAddr) -> Path {
+    let Connection { shared, pod: own, live } = connection;
+    // A socket of one family cannot bear a client's address of the other.
+    let same_family = live.client.ip().is_ipv4() == endpoint.ip().is_ipv4();
+    let Some(destination) = snapshot.pod_by_ip(endpoint.ip()).filter(|_| same_family) else {
+        return Path::Forward;
+    };
+    if destination.uid == own.uid {
+        // Also while it is being released: forwarded, the connection would come back to its own listener.
+        return Path::Deliver { to: Arc::clone(own), presence: None };
+    }
+    let Some(to) = shared.pods.get(&destination.uid) else {
+        return Path::Forward;
+    };
+    let presence = to.enter();
+    live.learn(|facts| facts.delivered_in = Some(to.uid.clone()));
+    // Asked only now: whoever closes the pod first sets this and then looks for connections to end.
+    if to.is_captured() {
+        Path::Deliver { to, presence: Some(presence) }
+    } else {
+        live.learn(|facts| facts.delivered_in = None);
+        Path::Forward
+    }
+}

@@ -1,0 +1,50 @@
+//! What all connections of the proxy share.
+
+use std::sync::{Arc, Mutex, atomic::AtomicBool};
+
+use model::Snapshot;
+use tokio::sync::watch;
+
+use crate::{
+    ProxyConfig, affinity::Affinities, buffer::Pool, connections::Connections, load::Loads, pods::Pods,
+    reason::Counters,
+};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: ProxyConfig,
+    /// The name of this node.
+    pub(crate) node: Arc<str>,
+    pub(crate) pods: Pods,
+    pub(crate) connections: Connections,
+    pub(crate) reasons: Counters,
+    pub(crate) loads: Loads,
+    pub(crate) affinities: Mutex<Affinities>,
+    pub(crate) pool: Pool,
+    pub(crate) draining: AtomicBool,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn new(config: ProxyConfig, node: Arc<str>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
+        Self {
+            node,
+            pods: Pods::default(),
+            connections: Connections::default(),
+            reasons: Counters::default(),
+            loads: Loads::default(),
+            affinities: Mutex::new(Affinities::new(config.max_affinities)),
+            pool: Pool::new(config.max_buffer_bytes),
+            draining: AtomicBool::new(false),
+            snapshot,
+            config,
+        }
+    }
+
+    /// The cluster as it is now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+}

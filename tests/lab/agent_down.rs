@@ -1,0 +1,197 @@
+//! The agent dies, and comes back, or does not.
+
+use std::{net::IpAddr, time::Duration};
+
+use harness::{AgentOptions, Connected, Pod};
+
+use crate::{
+    mesh::{LABEL, Mesh, NAMESPACE, assert_same, dial, echo, fingerprint, refused},
+    steering::wait_for,
+};
+
+#[test]
+fn closed_pods_refuse_at_once_and_come_back_with_the_agent() {
+    let mut mesh = Mesh::labelled("closed");
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let stranger = mesh.stranger("stranger");
+    let (_captured, mut direct) = (echo(&server, 7), echo(&stranger, 7));
+    mesh.agent.kill().unwrap();
+    for pod in [&server, &stranger] {
+        for ip in pod.ips() {
+            let Connected::No { elapsed, .. } = refused(&client, (ip, 7)) else { unreachable!() };
+            assert!(elapsed < Duration::from_secs(1), "refused after {elapsed:?}");
+        }
+    }
+    // Inbound: the kernel answers RST.
+    for ip in server.ips() {
+        refused(&stranger, (ip, 7));
+    }
+    // What was never captured goes on.
+    for ip in server.ips().into_iter().chain(["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()]) {
+        dial(&server, (ip, 7), &[]).0.ping("own").unwrap();
+    }
+    dial(&stranger, (stranger.v4(), 7), &[]).0.ping("outside").unwrap();
+    assert_eq!(direct.accepted().unwrap().ip(), IpAddr::V4(stranger.v4()), "somebody got round the mesh");
+
+    mesh.agent.launch().unwrap();
+    for ip in server.ips() {
+        let (mut connection, local) = dial(&client, (ip, 7), &[]);
+        connection.ping("back").unwrap();
+        assert!(mesh.is_proxied(local));
+    }
+}
+
+#[test]
+fn open_pods_go_direct_meanwhile() {
+    let mut mesh = Mesh::labelled("open");
+    mesh.lab.annotate_namespace(NAMESPACE, "millstream.dev/when-agent-down", Some("open")).unwrap();
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let stranger = mesh.stranger("stranger");
+    let mut listening = echo(&server, 7);
+    let (mut connection, local) = dial(&client, (server.v4(), 7), &[]);
+    connection.ping("with the agent").unwrap();
+    assert!(mesh.is_proxied(local));
+    connection.finish().unwrap();
+    listening.accepted().unwrap();
+
+    mesh.agent.kill().unwrap();
+    for ip in server.ips() {
+        for (from, name) in [(&client, "client"), (&stranger, "stranger")] {
+            let (mut connection, local) = dial(from, (ip, 7), &[]);
+            connection.ping("without").unwrap();
+            assert_eq!(listening.accepted().unwrap(), local, "{name}: not direct");
+        }
+    }
+    mesh.agent.launch().unwrap();
+    let (mut connection, local) = dial(&client, (server.v4(), 7), &[]);
+    connection.ping("with it again").unwrap();
+    assert!(mesh.is_proxied(local));
+}
+
+#[test]
+fn a_closed_pod_never_gets_round_the_mesh_while_the_agent_restarts() {
+    let mut mesh = Mesh::labelled("gap");
+    let client = mesh.pod("client");
+    let stranger = mesh.stranger("stranger");
+    let _listening = echo(&stranger, 7);
+    let load = client.load((stranger.v4(), 7).into(), &["--pause-ms", "1"]).unwrap();
+    for _ in 0..5 {
+        mesh.agent.kill().unwrap();
+        mesh.agent.launch().unwrap();
+    }
+    let told = load.stop().unwrap();
+    let succeeded = told["connections"].as_u64().unwrap();
+    let failed: u64 = told["failures"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    let [captured, refused] = ["captured", "refused: agent down, closed"].map(|o| mesh.counted("connect", o));
+    assert!(captured > 0 && refused > 0, "the load was over too soon: {told}");
+    // One the programs did not count is one that they did not see as a captured pod's.
+    assert_eq!(captured + refused, succeeded + failed, "{told}");
+}
+
+#[test]
+fn the_next_agent_releases_what_lost_its_label_meanwhile() {
+    let mut mesh = Mesh::unlabelled("meanwhile");
+    let pod = mesh.node.pod(NAMESPACE, "pod").start().unwrap();
+    let stays = mesh.node.pod(NAMESPACE, "stays").label(LABEL, "ambient").start().unwrap();
+    let before = fingerprint(&pod);
+    mesh.label(Some("ambient"));
+    for pod in [&pod, &stays] {
+        mesh.agent.wait_captured(pod).unwrap();
+    }
+    mesh.agent.kill().unwrap();
+    mesh.label(None);
+    mesh.agent.launch().unwrap();
+    mesh.agent.wait_released(&pod).unwrap();
+    assert_same(&fingerprint(&pod), &before);
+    mesh.agent.wait_captured(&stays).unwrap();
+}
+
+#[test]
+fn cleanup_after_a_sigkill_removes_every_trace() {
+    let mut mesh = Mesh::unlabelled("cleanup");
+    let pod = mesh.node.pod(NAMESPACE, "pod").start().unwrap();
+    let stranger = mesh.stranger("stranger");
+    let _listening = echo(&stranger, 7);
+    let before = fingerprint(&pod);
+    mesh.label(Some("ambient"));
+    mesh.agent.wait_captured(&pod).unwrap();
+
+    let running = mesh.agent.cli(&["cleanup"]).unwrap();
+    assert_eq!(running.code(), Some(2), "cleaned up under a running agent");
+    assert!(running.stderr.contains("stop it first"), "{}", running.stderr);
+    mesh.agent.kill().unwrap();
+    refused(&pod, (stranger.v4(), 7));
+    let cleaned = mesh.agent.json(&["cleanup"]).unwrap();
+    assert_eq!(cleaned[0]["ok"], true, "{cleaned}");
+    assert_same(&fingerprint(&pod), &before);
+    assert!(!mesh.node.pin_dir().exists(), "pins are left");
+    assert!(!mesh.node.run_dir().exists(), "the run directory is left");
+    dial(&pod, (stranger.v4(), 7), &[]).0.ping("free").unwrap();
+    // Twice is as good as once.
+    assert_eq!(mesh.agent.cli(&["cleanup"]).unwrap().code(), Some(0));
+}
+
+#[test]
+fn agents_of_two_nodes_share_a_kernel_and_nothing_else() {
+    let mut mesh = Mesh::labelled("neighbours");
+    let other_node = mesh.lab.node("b").unwrap();
+    let other = other_node.agent(AgentOptions::default()).unwrap();
+    let here = mesh.pod("here");
+    let pods: Vec<Pod> =
+        ["client", "server"].map(|name| other_node.pod(NAMESPACE, name).start().unwrap()).into();
+    for pod in &pods {
+        other.wait_captured(pod).unwrap();
+    }
+    let _listening = echo(&pods[1], 7);
+    mesh.agent.kill().unwrap();
+    refused(&here, (pods[1].v4(), 7));
+    dial(&pods[0], (pods[1].v4(), 7), &[]).0.ping("unharmed").unwrap();
+    mesh.agent.cli(&["cleanup"]).unwrap().stdout().unwrap();
+    let (mut connection, _) = dial(&pods[0], (pods[1].v4(), 7), &[]);
+    connection.ping("still unharmed").unwrap();
+    assert_eq!(other.json(&["status"]).unwrap()["pods"]["captured"], 2);
+}
+
+#[test]
+fn a_second_agent_of_a_node_is_turned_away() {
+    let mesh = Mesh::labelled("second");
+    let _pod = mesh.pod("pod");
+    let source = format!("file:{}", mesh.lab.manifests().display());
+    let node = mesh.node.kubernetes_name();
+    let second = mesh.agent.cli(&["agent", "--source", &source, "--node", &node]).unwrap();
+    assert_eq!(second.code(), Some(2));
+    assert!(second.stderr.contains("another agent (PID"), "{}", second.stderr);
+    assert_eq!(mesh.agent.json(&["status"]).unwrap()["pods"]["captured"], 1);
+}
+
+#[test]
+fn the_command_line_knows_what_a_dead_agent_left() {
+    let mut mesh = Mesh::labelled("offline");
+    let pod = mesh.pod("pod");
+    let name = pod.full_name();
+    mesh.agent.kill().unwrap();
+    for (args, code) in [
+        (&["status"][..], 1),
+        (&["pods"], 0),
+        (&["services"], 0),
+        (&["connections"], 2),
+        (&["maps"], 0),
+        (&["maps", "pods"], 0),
+        (&["maps", "listeners"], 0),
+        (&["maps", "counters"], 0),
+        (&["why", &name, "192.0.2.1:80"], 1),
+        (&["why", &name, "127.0.0.1:80"], 0),
+        (&["log", "debug"], 2),
+        (&["wait", "ready", "--timeout", "50ms"], 1),
+        (&["check"], 0),
+    ] {
+        let output = mesh.agent.cli(args).unwrap();
+        assert_eq!(output.code(), Some(code), "{args:?}: {}{}", output.any_stdout(), output.stderr);
+    }
+    let why = mesh.agent.cli(&["why", &name, "192.0.2.1:80"]).unwrap();
+    assert!(why.any_stdout().contains("refused: no agent is running"), "{}", why.any_stdout());
+    let pods = mesh.agent.json(&["maps", "pods"]).unwrap();
+    assert_eq!(pods[0]["pod"], name);
+    assert_eq!(pods[0]["listeners"], serde_json::json!([]));
+    wait_for(|| mesh.agent.json(&["maps", "listeners"]).unwrap().as_array().unwrap().is_empty());
+}

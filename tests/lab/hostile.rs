@@ -1,0 +1,136 @@
+//! Input that is wrong, by mistake or on purpose: refused by name, with nothing harmed.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use crate::{
+    mesh::{LABEL, Mesh, NAMESPACE, dial, echo},
+    steering::wait_for,
+};
+
+const NETNS: &str = "millstream.dev/netns";
+
+#[test]
+fn a_netns_annotation_that_lies_is_refused_with_the_reason() {
+    let mesh = Mesh::labelled("lies");
+    let victim = mesh.pod("victim");
+    let innocent = mesh.stranger("innocent");
+    let listening = echo(&victim, 7);
+    let dir = mesh.lab.manifests();
+    let fifo = dir.join(".fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let own = mesh.node.netns_path().display().to_string();
+    for (name, path, reason) in [
+        ("init", "/proc/1/ns/net".to_owned(), "namespace of the node itself"),
+        ("node", own, "namespace of the node itself"),
+        ("fifo", fifo.display().to_string(), "is not a network namespace"),
+        ("mount", "/proc/self/ns/mnt".to_owned(), "is not a network namespace"),
+        ("device", "/dev/zero".to_owned(), "is not a network namespace"),
+        ("missing", "/run/netns/no-such-thing".to_owned(), "cannot open"),
+        ("foreign", innocent.netns_path().display().to_string(), "holds none of the pod's addresses"),
+        ("relative", "run/netns/x".to_owned(), "absolute"),
+    ] {
+        let pod = mesh.node.pod(NAMESPACE, name).annotation(NETNS, &path).start().unwrap();
+        let status = || mesh.agent.cli(&["status"]).unwrap();
+        wait_for(|| status().any_stdout().contains(name));
+        assert!(
+            status().any_stdout().replace('\n', " ").contains(reason),
+            "{name}: {}",
+            status().any_stdout()
+        );
+        assert_eq!(status().code(), Some(if name == "relative" { status().code().unwrap() } else { 1 }));
+        pod.withdraw().unwrap();
+    }
+    fs::remove_file(&fifo).unwrap();
+    dial(&innocent, (innocent.v4(), 7), &["--mode", "reset"]).0.finish().ok();
+    drop(listening);
+}
+
+#[test]
+fn a_namespace_belongs_to_one_pod() {
+    let mesh = Mesh::labelled("taken");
+    let owner = mesh.pod("owner");
+    let _listening = echo(&owner, 7);
+    let stranger = mesh.stranger("stranger");
+    let path = owner.netns_path().display().to_string();
+    let thief = mesh.node.pod(NAMESPACE, "thief").annotation(NETNS, &path).start().unwrap();
+    wait_for(|| mesh.agent.cli(&["status"]).unwrap().any_stdout().contains("thief"));
+    assert_eq!(mesh.agent.json(&["maps", "pods"]).unwrap().as_array().unwrap().len(), 1);
+    thief.withdraw().unwrap();
+    // The owner is as it was.
+    dial(&stranger, (owner.v4(), 7), &[]).0.ping("still captured").unwrap();
+    assert_eq!(mesh.agent.json(&["status"]).unwrap()["pods"]["captured"], 1);
+}
+
+#[test]
+fn a_broken_manifest_harms_nobody_and_is_named() {
+    let mesh = Mesh::labelled("broken");
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let _listening = echo(&server, 7);
+    let service =
+        mesh.lab.service(NAMESPACE, "web").port("echo", 80, 7_u16).endpoints(&[&server]).apply().unwrap();
+    wait_for(|| mesh.agent.cli(&["services"]).unwrap().any_stdout().contains("web"));
+    for (file, text, named) in [
+        ("syntax.yaml", "kind: [", "syntax.yaml"),
+        ("type.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: 7}", "spec.ports"),
+        (
+            "port.yaml",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {clusterIP: 10.96.9.9, ports: [{port: 99999}]}",
+            "spec.ports[0].port",
+        ),
+        (
+            "address.yaml",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {clusterIP: 10.96.9.999, ports: [{port: 80}]}",
+            "spec.clusterIP",
+        ),
+        ("binary.yaml", "\u{0}\u{1}\u{2}", "binary.yaml"),
+    ] {
+        mesh.lab.write_manifest(file, text).unwrap();
+        wait_for(|| mesh.agent.cli(&["status"]).unwrap().any_stdout().contains(file));
+        let status = mesh.agent.json(&["status"]).unwrap();
+        assert!(status["refused"].to_string().contains(named), "{file}: {}", status["refused"]);
+        dial(&client, service.v4_addr(80), &[]).0.ping(file).unwrap();
+        mesh.lab.remove_manifest(file).unwrap();
+        wait_for(|| !mesh.agent.cli(&["status"]).unwrap().any_stdout().contains(file));
+    }
+}
+
+#[test]
+fn the_last_good_version_of_an_object_stays() {
+    let mesh = Mesh::labelled("lastgood");
+    let namespace =
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: tests, labels: {{{LABEL}: ambient}}}}\n");
+    mesh.lab.write_manifest("tests.yaml", &namespace).unwrap();
+    let pod = mesh.node.pod("tests", "pod").start().unwrap();
+    mesh.agent.wait_captured(&pod).unwrap();
+    mesh.lab.write_manifest("tests.yaml", &namespace.replace("labels: {", "labels: {{{")).unwrap();
+    wait_for(|| mesh.agent.cli(&["status"]).unwrap().any_stdout().contains("tests.yaml"));
+    assert_eq!(mesh.agent.json(&["status"]).unwrap()["pods"]["captured"], 1, "a typing error released a pod");
+    mesh.lab.write_manifest("tests.yaml", &namespace.replace("ambient", "none")).unwrap();
+    mesh.agent.wait_released(&pod).unwrap();
+}
+
+#[test]
+fn nobody_but_root_can_ask_or_read() {
+    let mesh = Mesh::labelled("private");
+    let run_dir = mesh.node.run_dir();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&run_dir.join("admin.sock")), 0o600);
+    assert_eq!(mode(&run_dir), 0o700);
+}
+
+#[test]
+fn nonsense_at_the_admin_socket_is_answered() {
+    use std::io::{Read, Write};
+    let mesh = Mesh::labelled("nonsense");
+    for said in [&b"\n"[..], b"{}\n", b"{\"ask\":\"everything\"}\n", b"\xff\xfe\n", &[b'x'; 100_000]] {
+        let mut socket =
+            std::os::unix::net::UnixStream::connect(mesh.node.run_dir().join("admin.sock")).unwrap();
+        // It may hang up before it has read everything.
+        let _refused = socket.write_all(said);
+        let _half = socket.shutdown(std::net::Shutdown::Write);
+        let mut answer = String::new();
+        let _reset = socket.read_to_string(&mut answer);
+        assert!(answer.is_empty() || answer.contains("Err"), "{answer}");
+    }
+    assert_eq!(mesh.agent.cli(&["status"]).unwrap().code(), Some(0));
+}

@@ -1,0 +1,10 @@
+//! Lab tests: each module is named after what it shows. They need root and a kernel that loads eBPF
+//! programs; `cargo xtask test lab` runs them.
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+
+mod agent_down;
+mod hostile;
+mod lab;
+mod lifecycle;
+mod mesh;
+mod steering;

@@ -1,0 +1,124 @@
+//! Many short connections, to see whether any of them is harmed by what is done meanwhile.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::{
+    pattern,
+    say::{Failed, milliseconds, name_of, say},
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// An echo server
+    addr: SocketAddr,
+    /// Connections at a time
+    #[arg(long, default_value_t = 4)]
+    workers: usize,
+    /// Bytes that each sends and gets back
+    #[arg(long, default_value_t = 64)]
+    bytes: u64,
+    /// How long each stays open between its bytes and its end
+    #[arg(long, default_value_t = 0)]
+    hold_ms: u64,
+    /// Pause of a worker between two connections
+    #[arg(long, default_value_t = 1)]
+    pause_ms: u64,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    durations: Vec<Duration>,
+    failures: BTreeMap<String, u64>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failed> {
+    let stop = AtomicBool::new(false);
+    let start = Instant::now();
+    say(&json!({"event": "ready", "address": args.addr}));
+    let mut all = Tally::default();
+    thread::scope(|scope| {
+        let work = || worker(args, &stop);
+        let workers: Vec<_> = (0..args.workers).map(|_| scope.spawn(work)).collect();
+        // The end of standard input is the signal to stop; what is written there does not matter.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        stop.store(true, Ordering::Relaxed);
+        for worker in workers {
+            all.add(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    all.say(start.elapsed());
+    Ok(())
+}
+
+fn worker(args: &Args, stop: &AtomicBool) -> Tally {
+    let mut tally = Tally::default();
+    loop {
+        let start = Instant::now();
+        match once(args) {
+            Ok(()) => tally.durations.push(start.elapsed()),
+            Err((op, error)) => {
+                *tally.failures.entry(format!("{op} {}", name_of(&error))).or_default() += 1;
+            }
+        }
+        // Asked last: even a load that is stopped at once has tried.
+        if stop.load(Ordering::Relaxed) {
+            return tally;
+        }
+        thread::sleep(Duration::from_millis(args.pause_ms));
+    }
+}
+
+/// One connection; on failure also which call it was.
+fn once(args: &Args) -> Result<(), (&'static str, io::Error)> {
+    const TIMEOUT: Duration = Duration::from_secs(20);
+    let bytes = pattern::at(0, args.bytes);
+    let mut stream = TcpStream::connect_timeout(&args.addr, TIMEOUT).map_err(|e| ("connect", e))?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(|e| ("setsockopt", e))?;
+    stream.write_all(bytes).map_err(|e| ("write", e))?;
+    let mut back = vec![0; bytes.len()];
+    stream.read_exact(&mut back).map_err(|e| ("read", e))?;
+    if back != bytes {
+        return Err(("compare", io::ErrorKind::InvalidData.into()));
+    }
+    thread::sleep(Duration::from_millis(args.hold_ms));
+    stream.shutdown(std::net::Shutdown::Write).map_err(|e| ("shutdown", e))?;
+    // The end of the server's side, and not a reset, closes it.
+    stream.read_exact(&mut [0]).map_or_else(
+        |e| if e.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(("close", e)) },
+        |()| Err(("close", io::ErrorKind::InvalidData.into())),
+    )
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        let Self { durations, failures } = other;
+        self.durations.extend(durations);
+        for (name, count) in failures {
+            *self.failures.entry(name).or_default() += count;
+        }
+    }
+
+    fn say(mut self, elapsed: Duration) {
+        self.durations.sort_unstable();
+        let at = |index: usize| self.durations.get(index).copied().map(milliseconds);
+        say(&json!({
+            "event": "load",
+            "connections": self.durations.len(),
+            "failures": self.failures,
+            "elapsed_ms": milliseconds(elapsed),
+            "median_ms": at(self.durations.len() / 2),
+            "slowest_ms": at(self.durations.len().saturating_sub(1)),
+        }));
+    }
+}

@@ -1,0 +1,164 @@
+//! Where programs run: a network namespace together with a cgroup.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use netns::Netns;
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::{prctl::set_pdeathsig, signal::Signal},
+};
+
+use crate::{
+    cgroup, namespace, netlink,
+    process::{Io, Output, Process},
+};
+
+/// Long enough for anything that is not broken, on a machine that is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A pod or a node, as far as programs are concerned.
+#[derive(Clone, Debug)]
+pub struct Place {
+    name: String,
+    netns_path: PathBuf,
+    netns: Arc<Netns>,
+    cgroup: PathBuf,
+    lifetime: Lifetime,
+}
+
+/// How long programs live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lifetime {
+    /// They are killed when we end, however we end.
+    WithUs,
+    /// They stay, with the standing lab.
+    Standing,
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Makes a namespace and a cgroup. `name` is what people call it, `netns_name` is unique on the machine.
+    pub(crate) fn create(name: &str, netns_name: &str, cgroup: PathBuf, lifetime: Lifetime) -> Result<Self> {
+        let netns = Arc::new(namespace::create(netns_name)?);
+        let place =
+            Self { name: name.to_owned(), netns_path: namespace::path(netns_name), netns, cgroup, lifetime };
+        cgroup::create(&place.cgroup)?;
+        // Addresses are usable at once, link-local ones too.
+        for interfaces in ["all", "default"] {
+            place.sysctl(&format!("net/ipv6/conf/{interfaces}/accept_dad"), "0")?;
+        }
+        place.within(async |links| links.up("lo").await)?;
+        Ok(place)
+    }
+
+    /// A place that is there already.
+    pub(crate) fn open(name: &str, netns_path: &Path, cgroup: &Path) -> Result<Self> {
+        Ok(Self {
+            name: name.to_owned(),
+            netns_path: netns_path.to_owned(),
+            netns: Arc::new(Netns::open(netns_path)?),
+            cgroup: cgroup.to_owned(),
+            lifetime: Lifetime::WithUs,
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    pub fn netns_path(&self) -> &Path {
+        &self.netns_path
+    }
+
+    pub fn cgroup(&self) -> &Path {
+        &self.cgroup
+    }
+
+    /// The same namespace with a cgroup of its own, below.
+    pub(crate) fn with_cgroup(&self, name: &str) -> Result<Self> {
+        let cgroup = self.cgroup.join(name);
+        cgroup::create(&cgroup)?;
+        Ok(Self { cgroup, ..self.clone() })
+    }
+
+    /// Runs a program to its end. It is killed, and this fails, if that takes longer than anything should.
+    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output> {
+        self.run_for(PATIENCE, args)
+    }
+
+    pub fn run_for<S: AsRef<OsStr>>(&self, timeout: Duration, args: &[S]) -> Result<Output> {
+        let mut process = self.spawn(args)?;
+        process.close_stdin();
+        process.wait(timeout)
+    }
+
+    /// Starts a program that is killed when the handle is dropped.
+    pub fn spawn<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Process> {
+        Process::start(&self.name, self.command(args)?, Io::Piped)
+    }
+
+    /// Runs `f` on this thread inside the namespace. The thread stays in the cgroup of the test.
+    pub fn exec<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
+        Ok(self.netns.run(f)?)
+    }
+
+    /// Sets a sysctl of the namespace, named like its file: `net/ipv4/tcp_syncookies`.
+    pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
+        netlink::sysctl(&self.netns, name, value)
+    }
+
+    /// Reads a sysctl of the namespace.
+    pub fn read_sysctl(&self, name: &str) -> Result<String> {
+        let path = Path::new("/proc/sys").join(name);
+        let text = self.exec(|| fs::read_to_string(&path))?;
+        Ok(text.with_context(|| format!("cannot read {}", path.display()))?.trim().to_owned())
+    }
+
+    pub(crate) fn within<T>(&self, f: impl AsyncFnOnce(netlink::Links) -> Result<T>) -> Result<T> {
+        netlink::within(&self.netns, f).with_context(|| format!("in the network of {}", self.name))
+    }
+
+    /// A command that will run here.
+    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Command> {
+        let (program, args) = args.split_first().context("no command")?;
+        let mut command = Command::new(program);
+        command.args(args);
+
+        let netns = self.netns.clone();
+        let lifetime = self.lifetime;
+        let mut procs = self.open_procs()?;
+        let enter = move || -> io::Result<()> {
+            procs.write_all(b"0\n")?;
+            setns(&netns, CloneFlags::CLONE_NEWNET)?;
+            if lifetime == Lifetime::WithUs {
+                set_pdeathsig(Signal::SIGKILL)?;
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec `enter` only makes three system calls; it neither allocates nor
+        // locks.
+        unsafe { command.pre_exec(enter) };
+        Ok(command)
+    }
+
+    /// Opened before the fork: a path cannot be built after it.
+    fn open_procs(&self) -> Result<File> {
+        let path = self.cgroup.join("cgroup.procs");
+        OpenOptions::new().write(true).open(&path).with_context(|| format!("cannot open {}", path.display()))
+    }
+}

@@ -1,0 +1,158 @@
+//! Removing a lab, by its name alone: the same way at the end of a test, for a lab whose owner was killed,
+//! and for a standing one.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use netns::Netns;
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    agent, cgroup,
+    lab::LabId,
+    namespace,
+    place::{PATIENCE, Place},
+};
+
+const PINS: &str = "/sys/fs/bpf/millstream";
+
+/// Removes every trace. Goes on after a failure, and tells of the first.
+pub(crate) fn raze(id: &LabId) -> Result<()> {
+    let cgroup = id.cgroup()?;
+    let steps = [
+        kill_all(id, &cgroup),
+        clean_up(id, &cgroup),
+        remove_all(&namespaces(id), namespace::remove),
+        cgroup::remove(&cgroup),
+        remove_all(&pins(id), remove_tree),
+        remove_tree(&id.dir()),
+        remove_file(&id.lock_file()),
+    ];
+    steps.into_iter().collect()
+}
+
+/// All that still bears the name of a lab.
+pub(crate) fn leftovers(id: &LabId) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut note = |what: &str, paths: Vec<PathBuf>| {
+        found.extend(paths.iter().map(|path| format!("{what} {}", path.display())));
+    };
+    note("namespace", namespaces(id));
+    note("pins", pins(id));
+    let cgroup = id.cgroup().ok();
+    note("file", cgroup.into_iter().chain([id.dir(), id.lock_file()]).filter(|p| p.exists()).collect());
+    let mounts = fs::read("/proc/self/mounts").unwrap_or_default();
+    let mine = id.netns("");
+    for line in mounts.split(|byte| *byte == b'\n') {
+        if line.windows(mine.len()).any(|window| window == mine.as_bytes()) {
+            found.push(format!("mount {}", String::from_utf8_lossy(line)));
+        }
+    }
+    let command_lines = all_processes().into_iter().filter_map(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let dir = id.dir();
+        let dir = dir.as_os_str().as_bytes();
+        line.windows(dir.len()).any(|window| window == dir).then_some(pid)
+    });
+    found.extend(command_lines.map(|pid| format!("process {pid}")));
+    found
+}
+
+/// Kills what runs in the cgroups or the namespaces of the lab, and waits until it is dead.
+fn kill_all(id: &LabId, cgroup: &Path) -> Result<()> {
+    cgroup::kill(cgroup)?;
+    let inodes: BTreeSet<u64> =
+        namespaces(id).iter().filter_map(|path| Netns::open(path).ok()).map(|netns| netns.inode()).collect();
+    let strays = || all_processes().into_iter().filter(|pid| runs_in(*pid, &inodes));
+    for pid in strays() {
+        match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(e) => return Err(e).with_context(|| format!("cannot kill process {pid}")),
+        }
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !cgroup::processes(cgroup).is_empty() || strays().next().is_some() {
+        if deadline < Instant::now() {
+            bail!("some processes of lab {id} survive SIGKILL");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// `millstream cleanup`, wherever there was an agent.
+fn clean_up(id: &LabId, cgroup: &Path) -> Result<()> {
+    for (node, run_dir) in run_dirs(id) {
+        let place = Place::open(&node, &namespace::path(&id.netns(&node)), &cgroup.join(&node))?;
+        let cleanup = [agent::millstream()?, "cleanup".into(), "--run-dir".into(), run_dir];
+        place.run_for(PATIENCE, &cleanup)?.stdout()?;
+    }
+    Ok(())
+}
+
+/// Nodes in whose run directory an agent has left something.
+fn run_dirs(id: &LabId) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(id.dir()).into_iter().flatten().flatten();
+    let nodes = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let run_dirs = nodes.map(|node| (id.run_dir(&node), node));
+    let used = run_dirs.filter(|(dir, _)| fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some()));
+    used.map(|(dir, node)| (node, dir)).collect()
+}
+
+fn namespaces(id: &LabId) -> Vec<PathBuf> {
+    namespace::list(&id.netns(""))
+}
+
+fn pins(id: &LabId) -> Vec<PathBuf> {
+    let entries = fs::read_dir(PINS).into_iter().flatten().flatten();
+    let prefix = id.node("");
+    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+    ours.map(|entry| entry.path()).collect()
+}
+
+/// Tries them all before it tells of a failure.
+fn remove_all(paths: &[PathBuf], remove: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    let removed: Vec<_> = paths.iter().map(|path| remove(path)).collect();
+    removed.into_iter().collect()
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    gone(path, fs::remove_dir_all(path))
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    gone(path, fs::remove_file(path))
+}
+
+fn gone(path: &Path, removed: io::Result<()>) -> Result<()> {
+    match removed {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn all_processes() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// A process that has ended but was not yet waited for has no namespace.
+fn runs_in(pid: i32, inodes: &BTreeSet<u64>) -> bool {
+    let Ok(link) = fs::read_link(format!("/proc/{pid}/ns/net")) else { return false };
+    let link = link.to_string_lossy();
+    let inode = link.strip_prefix("net:[").and_then(|rest| rest.strip_suffix(']'));
+    inode.and_then(|inode| inode.parse().ok()).is_some_and(|inode| inodes.contains(&inode))
+}

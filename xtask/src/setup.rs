@@ -1,0 +1,161 @@
+//! `cargo xtask setup`: installs what is missing, or says what is.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    ebpf::{self, LINKER_VERSION, Toolchain},
+    shell,
+    workspace::{cargo, is_root},
+};
+
+/// Debian's names; all in bookworm with its security updates.
+const COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+/// What bpf-linker is built with, and linked to: the LLVM of that compiler.
+const LLVM: &str = "llvm-22-dev";
+const LLVM_BIN: &str = "/usr/lib/llvm-22/bin";
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// What has to be there. Everything else comes with cargo.
+struct Missing {
+    compiler: bool,
+    linker: bool,
+    /// Programs that the demo and the tests run inside pods, by the package that has them.
+    tools: Vec<&'static str>,
+}
+
+pub(crate) fn run() -> Result<()> {
+    let missing = Missing::look();
+    if missing.any() {
+        if !(is_root() && Path::new("/etc/debian_version").exists()) {
+            bail!("{}", missing.advice());
+        }
+        missing.install()?;
+    }
+    mount_bpffs()?;
+    let toolchain = Toolchain::find().map_or("none", Toolchain::name);
+    println!("==> setup: everything is there (eBPF by {toolchain})");
+    Ok(())
+}
+
+// === impl Missing ===
+
+impl Missing {
+    fn look() -> Self {
+        let tools = [("curl", "curl"), ("ip", "iproute2")];
+        Self {
+            compiler: Toolchain::find().is_none(),
+            linker: ebpf::linker().is_none(),
+            tools: tools
+                .into_iter()
+                .filter(|(tool, _)| shell::output(Command::new(tool).arg("-V")).is_none())
+                .map(|(_, package)| package)
+                .collect(),
+        }
+    }
+
+    fn any(&self) -> bool {
+        let Self { compiler, linker, tools } = self;
+        *compiler || *linker || !tools.is_empty()
+    }
+
+    fn install(&self) -> Result<()> {
+        let mut packages = self.tools.clone();
+        if self.compiler {
+            packages.extend(COMPILER);
+        }
+        if self.linker {
+            packages.push(LLVM);
+        }
+        install_packages(&packages)?;
+        // The linker may have been there, and only its libLLVM not.
+        if ebpf::linker().is_none() {
+            install_linker()?;
+        }
+        let left = Self::look();
+        if left.any() {
+            bail!("after the installation something is still missing. {}", left.advice());
+        }
+        Ok(())
+    }
+
+    /// One paragraph that says exactly what to install.
+    fn advice(&self) -> String {
+        let mut parts = Vec::new();
+        if self.compiler {
+            parts.push(
+                "a compiler for eBPF programs (Debian 12: `apt-get install rustc-web libstd-rust-web-dev-bpf`; \
+                 elsewhere: `rustup toolchain install nightly --component rust-src`)"
+                    .to_owned(),
+            );
+        }
+        if self.linker {
+            parts.push(format!(
+                "bpf-linker (with the LLVM of that compiler, Debian's {LLVM}: `PATH={LLVM_BIN}:$PATH cargo \
+                 install bpf-linker --version {LINKER_VERSION} --locked --no-default-features --features \
+                 llvm-22`; with a nightly: `cargo install bpf-linker --version {LINKER_VERSION}`)"
+            ));
+        }
+        if !self.tools.is_empty() {
+            parts.push(format!("the programs of the packages {}", self.tools.join(" and ")));
+        }
+        format!(
+            "`cargo xtask setup` can install by itself only on Debian as root. Missing: {}",
+            parts.join("; ")
+        )
+    }
+}
+
+fn install_packages(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    shell::step(&format!("install from Debian: {}", packages.join(" ")));
+    let install = || {
+        let mut command = apt_get();
+        // Nothing that is installed is worth less than what we want.
+        command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages);
+        command
+    };
+    if has_lists() && shell::status(&mut install())?.success() {
+        return Ok(());
+    }
+    // No package lists, or old ones that name what the mirror no longer has.
+    shell::run(apt_get().arg("update"))?;
+    shell::run(&mut install())
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.args(["--quiet", "--quiet"]).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn has_lists() -> bool {
+    fs::read_dir("/var/lib/apt/lists")
+        .is_ok_and(|entries| entries.flatten().any(|e| e.file_name().to_string_lossy().ends_with("Release")))
+}
+
+fn install_linker() -> Result<()> {
+    shell::step("build bpf-linker (about a minute)");
+    let path = std::env::var("PATH").unwrap_or_default();
+    shell::run(
+        cargo()
+            .args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"])
+            .args(["--no-default-features", "--features", "llvm-22"])
+            .env("PATH", format!("{LLVM_BIN}:{path}"))
+            .env_remove("CARGO_TARGET_DIR"),
+    )
+}
+
+/// Pins need a BPF file system. systemd mounts it at boot; containers and small machines have none.
+fn mount_bpffs() -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let is_bpffs = |line: &str| line.split(' ').nth(2) == Some("bpf");
+    if mounts.lines().any(|line| is_bpffs(line) && line.split(' ').nth(1) == Some(BPFFS)) || !is_root() {
+        return Ok(());
+    }
+    shell::step(&format!("mount a BPF file system at {BPFFS}"));
+    shell::run(Command::new("mount").args(["-t", "bpf", "bpf", BPFFS]))
+}
