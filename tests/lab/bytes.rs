@@ -86,8 +86,7 @@ enum Moment {
 #[test]
 fn a_reset_arrives_as_a_reset() {
     let roads = Roads::new("reset");
-    let moments =
-        [Moment::Idle, Moment::Sending, Moment::Receiving, Moment::OtherEnded, Moment::SelfEnded];
+    let moments = [Moment::Idle, Moment::Sending, Moment::Receiving, Moment::OtherEnded, Moment::SelfEnded];
     for moment in moments {
         for end in BOTH_ENDS {
             for pair in roads.pairs() {
@@ -103,6 +102,23 @@ fn a_reset_arrives_as_a_reset() {
                 };
                 assert_eq!(seen, expected, "{what}");
             }
+        }
+    }
+}
+
+/// A server that answers and resets is a common thing.
+#[test]
+fn what_was_sent_before_a_reset_arrives() {
+    let roads = Roads::new("answered");
+    for end in BOTH_ENDS {
+        for pair in roads.pairs() {
+            let what = format!("{}, the {end:?} resets", pair.name);
+            let (mut resetting, other) = pair.split(end);
+            carry(&other, &resetting, b"a question", &what);
+            resetting.write_all(b"an answer").unwrap();
+            reset(resetting);
+            expect(&other, b"an answer", &what);
+            assert_eq!(read_until_error(&other, &what), ErrorKind::ConnectionReset, "{what}");
         }
     }
 }

@@ -230,10 +230,7 @@ fn two_hundred_pods_vanish_and_nobody_says_so() {
 
 /// The pod's state, as `millstream pods` has it.
 fn state(mesh: &Mesh, pod: &Pod) -> String {
-    let rows = mesh.agent.json(&["pods"]).unwrap_or_default();
-    let rows = rows.as_array().cloned().unwrap_or_default();
-    let row = rows.iter().find(|row| {
-        format!("{}/{}", row["namespace"].as_str().unwrap(), row["name"].as_str().unwrap()) == pod.full_name()
-    });
+    let rows = mesh.ask(&["pods"]);
+    let row = rows.as_array().unwrap().iter().find(|row| row["uid"] == *pod.uid());
     row.map_or(String::new(), |row| row["state"].as_str().unwrap().to_owned())
 }

@@ -3,8 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 mod agent_down;
+mod bytes;
 mod hostile;
 mod lab;
 mod lifecycle;
 mod mesh;
+mod records;
+mod road;
+mod services;
 mod steering;

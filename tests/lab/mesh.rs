@@ -56,7 +56,8 @@ impl Mesh {
     pub(crate) fn ask(&self, args: &[&str]) -> Value {
         let args: Vec<_> = args.iter().copied().chain(["--output", "json"]).collect();
         let output = self.agent.cli(&args).unwrap();
-        serde_json::from_str(output.any_stdout()).unwrap_or_else(|e| panic!("{args:?}: {e}: {}", output.stderr))
+        serde_json::from_str(output.any_stdout())
+            .unwrap_or_else(|e| panic!("{args:?}: {e}: {}", output.stderr))
     }
 
     /// Whether a live connection of that client goes through the proxy of this node.

@@ -42,7 +42,7 @@ pub(crate) enum End {
 }
 
 /// Longer than anything takes that is not broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 // === impl Mesh ===
 
@@ -157,6 +157,7 @@ impl Pair {
 /// Closes with a reset instead of an orderly end.
 pub(crate) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
 }
 
 /// Reads just this much, and compares.

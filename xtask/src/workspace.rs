@@ -1,7 +1,7 @@
 //! Where things are.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -70,6 +70,21 @@ pub(crate) fn metadata(dir: &Path) -> Result<Metadata> {
     let target = answer["target_directory"].as_str().context("no target_directory")?.into();
     let packages = answer["packages"].as_array().context("no packages")?.clone();
     Ok(Metadata { target, packages })
+}
+
+/// The Rust files in `dir` and below.
+pub(crate) fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("{}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() && !path.ends_with("target") {
+            found.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The cargo that runs us.

@@ -1,12 +1,6 @@
 //! The admin socket: one JSON request a line, one JSON reply a line. Root alone may connect (mode 0600).
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use control::FileRefusal;
@@ -54,7 +48,8 @@ pub fn bind(path: &Path) -> Result<UnixListener> {
         }
         _ => {}
     }
-    let listener = UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .with_context(|| format!("cannot protect {}", path.display()))?;
     Ok(listener)
@@ -142,7 +137,9 @@ impl Admin {
             snapshot: self.snapshot().version,
             pods: answers::count(&rows),
             connections: self.proxy.connections().len(),
-            ended: ended.map(|(reason, connections)| Ended { reason: answers::word(&reason), connections }).collect(),
+            ended: ended
+                .map(|(reason, connections)| Ended { reason: answers::word(&reason), connections })
+                .collect(),
             refused: refusals.iter().map(ToString::to_string).collect(),
             refusals,
             problems,

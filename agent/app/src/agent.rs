@@ -84,7 +84,16 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         ready,
     };
     let enrolling = tokio::spawn(enroller.run(snapshots.clone()));
-    let admin = Admin { run_dir: run_dir.clone(), agent, snapshots, refusals, board, ready: is_ready, proxy: proxy.clone(), log };
+    let admin = Admin {
+        run_dir: run_dir.clone(),
+        agent,
+        snapshots,
+        refusals,
+        board,
+        ready: is_ready,
+        proxy: proxy.clone(),
+        log,
+    };
     let serving = tokio::spawn(admin.serve(admin::bind(&run_dir.socket())?));
     info!(node = %options.node, pid = std::process::id(), "Agent started");
 
@@ -116,7 +125,8 @@ async fn preflight_or_say_why(config: &Config) -> Result<()> {
     if !missing.is_empty() {
         bail!("this machine cannot run the agent:\n  {}", missing.join("\n  "));
     }
-    let took = canary::sing(config.steering).await.context("the self-test failed: nothing can be captured here")?;
+    let took =
+        canary::sing(config.steering).await.context("the self-test failed: nothing can be captured here")?;
     info!(connect = ?took, "Self-test passed: a canary's connection arrived captured");
     Ok(())
 }

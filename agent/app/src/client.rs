@@ -37,12 +37,13 @@ pub fn ask<T: DeserializeOwned>(run_dir: &RunDir, request: &Request) -> Result<A
         }
         Err(e) => return Err(e).with_context(|| format!("cannot reach the agent at {}", path.display())),
     };
-    let reply = converse(stream, request)
-        .with_context(|| format!("the agent at {} does not answer; is it stopped or stuck?", path.display()))?;
+    let reply = converse(stream, request).with_context(|| {
+        format!("the agent at {} does not answer; is it stopped or stuck?", path.display())
+    })?;
     match reply {
-        Ok(answer) => serde_json::from_value(answer)
-            .map(Asked::Answer)
-            .map_err(|e| anyhow!("the agent's answer cannot be read ({e}): are agent and command of one version?")),
+        Ok(answer) => serde_json::from_value(answer).map(Asked::Answer).map_err(|e| {
+            anyhow!("the agent's answer cannot be read ({e}): are agent and command of one version?")
+        }),
         Err(refused) => Ok(Asked::Refused(refused)),
     }
 }

@@ -77,7 +77,10 @@ impl Config {
     fn check(&self) -> Result<()> {
         let Steering { marks, table, rule_priority } = self.steering;
         ensure!(marks.is_valid(), "steering.marks: captured and agent must be two different single bits");
-        ensure!(table > 255, "steering.table: {table} is taken by the kernel or common use; choose above 255");
+        ensure!(
+            table > 255,
+            "steering.table: {table} is taken by the kernel or common use; choose above 255"
+        );
         ensure!(rule_priority > 0, "steering.rule-priority: 0 is the kernel's own rule for local addresses");
         for (field, value) in [
             ("proxy.connect-timeout", Some(self.proxy.connect_timeout)),
@@ -102,12 +105,11 @@ impl Config {
     }
 
     pub fn proxy(&self) -> ProxyConfig {
-        let capture::Marks { captured, agent } = self.steering.marks;
         ProxyConfig {
             connect_timeout: positive(self.proxy.connect_timeout),
             idle_timeout: self.proxy.idle_timeout.map(positive),
             keepalive_probe_after: Some(positive(self.proxy.keepalive_probe_after)),
-            ..ProxyConfig::new(proxy::Marks { captured, agent })
+            ..ProxyConfig::new(self.steering.marks)
         }
     }
 }

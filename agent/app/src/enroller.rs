@@ -201,7 +201,8 @@ impl Work {
     }
 
     fn note_failure(&mut self, pod: &Pod, e: &anyhow::Error) {
-        let failure = self.failures.entry(pod.uid.clone()).or_insert(Failure { tries: 0, next: Instant::now() });
+        let failure =
+            self.failures.entry(pod.uid.clone()).or_insert(Failure { tries: 0, next: Instant::now() });
         let backoff = SWEEP.saturating_mul(1 << failure.tries.min(5)).min(LONGEST_BACKOFF);
         failure.tries += 1;
         failure.next = Instant::now() + backoff;
@@ -222,7 +223,7 @@ impl Work {
             return;
         }
         if let Err(e) = self.enroller.capture.end(uid).await {
-            warn!(pod = %managed.spec.name, error = %format_args!("{:#}", anyhow!(e)), "Pod goes on being captured");
+            warn!(pod = %managed.spec.name, error = chain(e), "Pod goes on being captured");
             return;
         }
         self.releases += 1;
@@ -260,7 +261,7 @@ impl Work {
             Ok(()) => info!(pod = %managed.spec.name, uid = %uid, "Pod released"),
             Err(e) => warn!(
                 pod = %managed.spec.name,
-                error = %format_args!("{:#}", anyhow!(e)),
+                error = chain(e),
                 "Pod released, but its namespace is not as it was; `millstream cleanup` tries again"
             ),
         }
@@ -282,7 +283,7 @@ impl Work {
         }
         let spec = managed.spec.clone();
         if let Err(e) = self.enroller.capture.enrol(&spec, &self.enroller.listeners).await {
-            warn!(pod = %spec.name, error = %format_args!("{:#}", anyhow!(e)), "Changed addresses of the pod could not be followed");
+            warn!(pod = %spec.name, error = chain(e), "Changed addresses of the pod could not be followed");
         }
     }
 
@@ -315,7 +316,7 @@ impl Work {
         };
         info!(pod = %managed.spec.name, uid = %uid, why, "Pod given up");
         if let Err(e) = self.enroller.capture.forget(uid, &self.enroller.listeners).await {
-            warn!(pod = %managed.spec.name, error = %format_args!("{:#}", anyhow!(e)), "Traces of a pod that is gone could not be removed");
+            warn!(pod = %managed.spec.name, error = chain(e), "Traces of a pod that is gone could not be removed");
         }
         let failed = Phase::Failed { reason: why.to_owned() };
         self.enroller.board.set(uid, (managed.state == State::Captured).then_some(failed));
@@ -353,15 +354,22 @@ impl Work {
             }
             match capture.abandon(&entry).await {
                 Ok(()) => info!(pod = %entry.pod, "Pod released that an earlier agent had captured"),
-                Err(e) => warn!(pod = %entry.pod, error = %format_args!("{:#}", anyhow!(e)), "Pod of an earlier agent could not be released"),
+                Err(e) => {
+                    warn!(pod = %entry.pod, error = chain(e), "Pod of an earlier agent could not be released");
+                }
             }
         }
         if let Err(e) = capture.sweep() {
-            warn!(error = %format_args!("{:#}", anyhow!(e)), "Leftovers of an earlier agent could not be removed");
+            warn!(error = chain(e), "Leftovers of an earlier agent could not be removed");
         }
     }
 }
 
 fn inode(path: &PathBuf) -> Option<u64> {
     fs::metadata(path).ok().map(|m| m.ino())
+}
+
+/// The error and its causes, in one line.
+fn chain(e: capture::Error) -> String {
+    format!("{:#}", anyhow!(e))
 }

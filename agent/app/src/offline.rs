@@ -51,7 +51,9 @@ impl Offline {
             ended: Vec::new(),
             refused: self.refusals.iter().map(ToString::to_string).collect(),
             refusals: self.refusals.clone(),
-            problems: vec!["the agent is down: captured pods refuse new connections, or go direct if open".to_owned()],
+            problems: vec![
+                "the agent is down: captured pods refuse new connections, or go direct if open".to_owned(),
+            ],
         }
     }
 

@@ -14,7 +14,9 @@ pub enum Phase {
     /// Nothing new is captured; what was goes on until it ends or the drain time is over.
     Releasing,
     /// It should be captured and is not. Tried again by itself.
-    Failed { reason: String },
+    Failed {
+        reason: String,
+    },
 }
 
 pub type Phases = Arc<BTreeMap<PodUid, Phase>>;

@@ -6,10 +6,10 @@ use std::{net::SocketAddr, sync::Arc};
 use abi::{PodEntry, Slot};
 use capture::{
     Netlink, Pins, Steering,
+    change::look,
     desired::{Actual, Family},
     journal::Journal,
     maps::Maps,
-    pod::look,
 };
 use model::{ObjectName, OriginalDst, Pod, PodUid, Snapshot, WhenAgentDown, canonical};
 use netns::Netns;
@@ -49,7 +49,11 @@ pub struct Facts<'a> {
 
 impl Kernel {
     /// Looks into the maps and into the pod's namespace. `None` for a pod that nothing was done to.
-    pub async fn look(run_dir: &RunDir, agent: &AgentFile, uid: &PodUid) -> Result<Option<Self>, capture::Error> {
+    pub async fn look(
+        run_dir: &RunDir,
+        agent: &AgentFile,
+        uid: &PodUid,
+    ) -> Result<Option<Self>, capture::Error> {
         let Some(entry) = Journal::new(&run_dir.journal()).read(uid)? else {
             return Ok(None);
         };
@@ -122,7 +126,11 @@ struct Story(Vec<WhyStep>);
 
 impl Story {
     fn tell(&mut self, stage: &str, decision: impl Into<String>, evidence: impl Into<String>) {
-        self.0.push(WhyStep { stage: stage.to_owned(), decision: decision.into(), evidence: evidence.into() });
+        self.0.push(WhyStep {
+            stage: stage.to_owned(),
+            decision: decision.into(),
+            evidence: evidence.into(),
+        });
     }
 }
 
@@ -149,7 +157,12 @@ fn enrolment(facts: &Facts<'_>) -> String {
 }
 
 /// connect → turn → steer, as the kernel would; then what the proxy would do.
-fn steer(story: &mut Story, facts: &Facts<'_>, kernel: &Kernel, destination: SocketAddr) -> (Verdict, String) {
+fn steer(
+    story: &mut Story,
+    facts: &Facts<'_>,
+    kernel: &Kernel,
+    destination: SocketAddr,
+) -> (Verdict, String) {
     let Kernel { cookie, entry, steering, .. } = kernel;
     let call = Call { kernel, destination };
     let entry = entry.map_or("no entry".to_owned(), |when| format!("when agent down: {when}"));
@@ -165,7 +178,11 @@ fn steer(story: &mut Story, facts: &Facts<'_>, kernel: &Kernel, destination: Soc
         }
         connect::Verdict::Refuse => {
             let slot = call.slot().name();
-            story.tell("connect", "refused with ECONNREFUSED", format!("{pods}; LISTENERS[{slot}] empty: no agent"));
+            story.tell(
+                "connect",
+                "refused with ECONNREFUSED",
+                format!("{pods}; LISTENERS[{slot}] empty: no agent"),
+            );
             (Verdict::Refused, "refused: no agent is running, and the pod is closed meanwhile".to_owned())
         }
         connect::Verdict::Capture => {
@@ -198,10 +215,13 @@ fn turn(story: &mut Story, kernel: &Kernel, destination: SocketAddr) -> Option<S
     let Kernel { actual, steering, .. } = kernel;
     let family = Family::of(destination.ip());
     let mark = steering.marks.captured;
-    let rule = format!("rule {}: fwmark {mark:#x}/{mark:#x} lookup {}", steering.rule_priority, steering.table);
+    let rule =
+        format!("rule {}: fwmark {mark:#x}/{mark:#x} lookup {}", steering.rule_priority, steering.table);
     if !actual.rules.contains(&family) {
         story.tell("turn", "not turned", format!("missing {rule}"));
-        return Some("its namespace lacks the rule; the agent puts it back when an address changes".to_owned());
+        return Some(
+            "its namespace lacks the rule; the agent puts it back when an address changes".to_owned(),
+        );
     }
     match actual.routes.get(&family) {
         Some(source) => {
@@ -221,7 +241,9 @@ fn proxied(story: &mut Story, facts: &Facts<'_>, destination: SocketAddr) -> (Ve
     let Facts { snapshot, node, .. } = facts;
     let version = snapshot.version;
     let way = |uid: Option<&PodUid>| match uid.and_then(|uid| snapshot.pod(uid)) {
-        Some(pod) if pod.is_on(node) && pod.is_enrolled() => format!("{}, delivered in its namespace", pod.name),
+        Some(pod) if pod.is_on(node) && pod.is_enrolled() => {
+            format!("{}, delivered in its namespace", pod.name)
+        }
         Some(pod) => format!("{}, forwarded", pod.name),
         None => "forwarded".to_owned(),
     };
@@ -239,16 +261,28 @@ fn proxied(story: &mut Story, facts: &Facts<'_>, destination: SocketAddr) -> (Ve
             (Verdict::Proxied, format!("goes through the proxy to service {}", service.name))
         }
         Resolution::Pod { pod, endpoint, .. } => {
-            story.tell("resolve", format!("pod {}", pod.name), format!("snapshot {version}: address of the pod"));
+            story.tell(
+                "resolve",
+                format!("pod {}", pod.name),
+                format!("snapshot {version}: address of the pod"),
+            );
             story.tell("select", endpoint.to_string(), way(Some(&pod.uid)));
             (Verdict::Proxied, format!("goes through the proxy to pod {}", pod.name))
         }
         Resolution::Passthrough { endpoint } => {
-            story.tell("resolve", "passthrough", format!("snapshot {version}: nobody known has {}", endpoint.ip()));
+            story.tell(
+                "resolve",
+                "passthrough",
+                format!("snapshot {version}: nobody known has {}", endpoint.ip()),
+            );
             (Verdict::Proxied, format!("goes through the proxy to {endpoint}, which is outside the mesh"))
         }
         Resolution::Refuse { service, port, because } => {
-            story.tell("resolve", "refused", format!("snapshot {version}: service {} port {port}", service.name));
+            story.tell(
+                "resolve",
+                "refused",
+                format!("snapshot {version}: service {} port {port}", service.name),
+            );
             (Verdict::Refused, format!("is reset by the proxy: {because}"))
         }
     }

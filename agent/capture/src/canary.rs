@@ -82,7 +82,8 @@ fn dial(netns: &Netns, perch: &Perch) -> Result<Duration, Dead> {
         .map_err(Error::from)?
         .map_err(Dead::Connect)?;
     let listener = perch.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    let listener = listener.ok_or(Dead::Setup { op: "listen", reason: "no listener was asked for".to_owned() })?;
+    let listener =
+        listener.ok_or(Dead::Setup { op: "listen", reason: "no listener was asked for".to_owned() })?;
     // The handshake is over, so the connection is waiting here or went elsewhere: no need to block.
     listener.set_nonblocking(true).map_err(Dead::Connect)?;
     let (server, _) = listener.accept().map_err(Dead::Connect)?;
@@ -92,11 +93,10 @@ fn dial(netns: &Netns, perch: &Perch) -> Result<Duration, Dead> {
 }
 
 async fn give_address(netns: &Netns) -> Result<(), Dead> {
-    let failed = |op: &'static str| move |e: &dyn std::error::Error| Dead::Setup { op, reason: e.to_string() };
-    let (connection, handle, _) = netns
-        .run(rtnetlink::new_connection)
-        .map_err(Error::from)?
-        .map_err(|e| failed("open netlink")(&e))?;
+    let failed =
+        |op: &'static str| move |e: &dyn std::error::Error| Dead::Setup { op, reason: e.to_string() };
+    let (connection, handle, _) =
+        netns.run(rtnetlink::new_connection).map_err(Error::from)?.map_err(|e| failed("open netlink")(&e))?;
     let connection = tokio::spawn(connection);
     let up = rtnetlink::LinkUnspec::new_with_index(abi::LOOPBACK_IFINDEX).up();
     handle.link().set(up.build()).execute().await.map_err(|e| failed("bring lo up")(&e))?;

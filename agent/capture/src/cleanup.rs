@@ -8,9 +8,9 @@ use netns::Netns;
 use crate::{
     Config, Error,
     cgroup::{self, AgentCgroup},
+    change::revert,
     journal::{Entry, Journal},
     netlink::Netlink,
-    pod::revert,
 };
 
 /// What was found and what became of it.
@@ -23,7 +23,9 @@ pub struct Cleaned {
 #[derive(Debug)]
 pub enum Outcome {
     /// The pod's namespace is as it was before it was enrolled.
-    Restored { changes: usize },
+    Restored {
+        changes: usize,
+    },
     /// The namespace is gone, and everything in it.
     Gone,
     Failed(Error),
@@ -48,7 +50,8 @@ pub async fn cleanup(config: &Config, node: &str) -> Result<Vec<Cleaned>, Error>
         cleaned.push(Cleaned { pod: entry.pod, outcome });
     }
     let unknown = ObjectName::new("?", "?");
-    cleaned.extend(damaged.into_iter().map(|e| Cleaned { pod: unknown.clone(), outcome: Outcome::Failed(e) }));
+    cleaned
+        .extend(damaged.into_iter().map(|e| Cleaned { pod: unknown.clone(), outcome: Outcome::Failed(e) }));
     let _with_entries_that_failed = fs::remove_dir(&config.journal);
     if let Some(mount) = cgroup::mount() {
         let _never_made_or_in_use = fs::remove_dir(AgentCgroup::path_for(&mount, node));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use model::Marks;
 use serde::{Deserialize, Serialize};
 
 use crate::Pins;
@@ -27,37 +28,11 @@ pub struct Steering {
     pub rule_priority: u32,
 }
 
-/// Two bits of `SO_MARK`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Marks {
-    /// Bit C: what must turn over `lo`.
-    pub captured: u32,
-    /// Bit A: the agent's sockets that leave the pod.
-    pub agent: u32,
-}
-
 // === impl Steering ===
 
 impl Default for Steering {
     fn default() -> Self {
         // Istio's outbound port, for a number that somebody who lists rules will recognise.
         Self { marks: Marks::default(), table: 15_001, rule_priority: 100 }
-    }
-}
-
-// === impl Marks ===
-
-impl Default for Marks {
-    fn default() -> Self {
-        // High bits, away from kube-proxy (0xc000), Cilium (0x0f00), Istio (0xfff) and AWS (0x80).
-        Self { captured: 0x1000_0000, agent: 0x2000_0000 }
-    }
-}
-
-impl Marks {
-    /// Each is one bit, and they differ.
-    pub fn is_valid(self) -> bool {
-        self.captured.is_power_of_two() && self.agent.is_power_of_two() && self.captured != self.agent
     }
 }

@@ -69,8 +69,11 @@ impl Journal {
         let Ok(files) = fs::read_dir(&self.dir) else {
             return (Vec::new(), Vec::new());
         };
-        let mut paths: Vec<PathBuf> =
-            files.flatten().map(|f| f.path()).filter(|p| p.extension().is_some_and(|e| e == "json")).collect();
+        let mut paths: Vec<PathBuf> = files
+            .flatten()
+            .map(|f| f.path())
+            .filter(|p| p.extension().is_some_and(|e| e == "json"))
+            .collect();
         paths.sort();
         let (mut entries, mut damaged) = (Vec::new(), Vec::new());
         for path in paths {

@@ -8,12 +8,13 @@
 //! own `sk_lookup` program, the proxy's listeners in a map, and last an entry in `PODS`. What was there before
 //! each change is in the [`journal`], so that `cleanup` and the next agent can undo it after a `SIGKILL`.
 //!
-//! Modules in reading order: [`Config`] · [`desired`] PURE · [`plan`] PURE · [`journal`] · [`pod`] (observe and
-//! apply) · [`programs`] (load, pin, adopt) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
+//! Modules in reading order: [`Config`] · [`desired`] PURE · [`plan`] PURE · [`journal`] · [`change`] · [`pod`] (observe
+//! and apply) · [`programs`] (load, pin, adopt) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
 //! [`preflight`] · [`canary`] · [`cleanup`].
 
 pub mod canary;
 pub mod cgroup;
+pub mod change;
 pub mod cleanup;
 mod config;
 pub mod desired;
@@ -31,7 +32,7 @@ mod programs;
 pub mod sysctl;
 pub mod verify;
 
-pub use config::{Config, Marks, Steering};
+pub use config::{Config, Steering};
 pub use error::Error;
 pub use netlink::Netlink;
 pub use pins::Pins;

@@ -58,13 +58,13 @@ impl Maps {
     }
 
     pub(crate) fn set_pod(&mut self, netns_cookie: u64, when: WhenAgentDown) -> Result<(), Error> {
-        let entry = PodEntry {
-            open_when_agent_down: u8::from(when == WhenAgentDown::Open),
-            reserved: [0; 7],
-        };
-        self.pods
-            .insert(netns_cookie, entry, 0)
-            .map_err(|source| Error::Map { op: "write", map: name::PODS, source })
+        let entry =
+            PodEntry { open_when_agent_down: u8::from(when == WhenAgentDown::Open), reserved: [0; 7] };
+        self.pods.insert(netns_cookie, entry, 0).map_err(|source| Error::Map {
+            op: "write",
+            map: name::PODS,
+            source,
+        })
     }
 
     pub(crate) fn remove_pod(&mut self, netns_cookie: u64) -> Result<(), Error> {
@@ -84,9 +84,11 @@ impl Maps {
     }
 
     pub(crate) fn add_address(&mut self, netns_cookie: u64, address: IpAddr) -> Result<(), Error> {
-        self.addresses
-            .insert(address_key(netns_cookie, address), 1, 0)
-            .map_err(|source| Error::Map { op: "write", map: name::ADDRESSES, source })
+        self.addresses.insert(address_key(netns_cookie, address), 1, 0).map_err(|source| Error::Map {
+            op: "write",
+            map: name::ADDRESSES,
+            source,
+        })
     }
 
     pub(crate) fn remove_address(&mut self, netns_cookie: u64, address: IpAddr) -> Result<(), Error> {
@@ -123,9 +125,11 @@ impl Maps {
     }
 
     pub(crate) fn add_agent(&mut self, cgroup_id: u64) -> Result<(), Error> {
-        self.agents
-            .insert(cgroup_id, AgentEntry { present: 1 }, 0)
-            .map_err(|source| Error::Map { op: "write", map: name::AGENTS, source })
+        self.agents.insert(cgroup_id, AgentEntry { present: 1 }, 0).map_err(|source| Error::Map {
+            op: "write",
+            map: name::AGENTS,
+            source,
+        })
     }
 
     /// What the programs counted, over all CPUs, since the maps were made.
@@ -134,8 +138,8 @@ impl Maps {
             .into_iter()
             .map(|counter| {
                 let per_cpu = self.counters.get(&(counter as u32), 0);
-                let per_cpu = per_cpu
-                    .map_err(|source| Error::Map { op: "read", map: name::COUNTERS, source })?;
+                let per_cpu =
+                    per_cpu.map_err(|source| Error::Map { op: "read", map: name::COUNTERS, source })?;
                 Ok((counter, per_cpu.iter().sum()))
             })
             .collect()

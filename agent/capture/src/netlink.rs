@@ -56,12 +56,12 @@ impl Netlink {
     pub async fn rules(&self, steering: &Steering) -> Result<BTreeSet<Family>, Error> {
         let mut families = BTreeSet::new();
         for family in Family::ALL {
-            let rules: Vec<RuleMessage> = match self.handle.rule().get(version(family)).execute().try_collect().await
-            {
-                Ok(rules) => rules,
-                Err(e) if is_unsupported(&e) => continue,
-                Err(e) => return Err(failed("list rules")(e)),
-            };
+            let rules: Vec<RuleMessage> =
+                match self.handle.rule().get(version(family)).execute().try_collect().await {
+                    Ok(rules) => rules,
+                    Err(e) if is_unsupported(&e) => continue,
+                    Err(e) => return Err(failed("list rules")(e)),
+                };
             let ours = rule(family, steering);
             if rules.iter().any(|found| ours.attributes.iter().all(|a| found.attributes.contains(a))) {
                 families.insert(family);
@@ -87,7 +87,8 @@ impl Netlink {
         for family in Family::ALL {
             let mut filter = RouteMessage::default();
             filter.header.address_family = address_family(family);
-            let found: Vec<RouteMessage> = match self.handle.route().get(filter).execute().try_collect().await {
+            let found: Vec<RouteMessage> = match self.handle.route().get(filter).execute().try_collect().await
+            {
                 Ok(found) => found,
                 Err(e) if is_unsupported(&e) => continue,
                 Err(e) => return Err(failed("list routes")(e)),

@@ -1,7 +1,7 @@
 //! One pod's capture: observe → desire → plan → apply, and its undoing.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::{
-    Config, Error, Programs, Steering, cleanup,
+    Config, Error, Programs,
+    change::{look, merge, revert},
+    cleanup,
     desired::{Actual, Desired, desire},
     journal::{Entry, Journal},
     maps::Maps,
@@ -76,7 +78,13 @@ impl Capture {
     pub fn new(config: Config, programs: Programs) -> Result<Self, Error> {
         let journal = Journal::new(&config.journal);
         let node = NodeNetns::discover()?;
-        Ok(Self { config, programs: Mutex::new(programs), journal, node, live: tokio::sync::Mutex::default() })
+        Ok(Self {
+            config,
+            programs: Mutex::new(programs),
+            journal,
+            node,
+            live: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Captures a pod, or brings what is there up to date: twice is a no-op. Returns the steps that were taken.
@@ -306,9 +314,7 @@ impl Capture {
         let cookie = spec.netns.cookie();
         match step {
             Step::Change(Change::Sysctl { name, after, .. }) => sysctl::write(&spec.netns, name, after),
-            Step::Change(Change::Rule { family }) => {
-                netlink.add_rule(*family, &self.config.steering).await
-            }
+            Step::Change(Change::Rule { family }) => netlink.add_rule(*family, &self.config.steering).await,
             Step::Change(Change::Route { family, source }) => {
                 netlink.set_route(*family, *source, &self.config.steering).await
             }
@@ -351,66 +357,6 @@ impl Capture {
                 Programs::unsteer(&self.config, cookie)
             }
             Step::Begin(_) => self.with_maps(|maps| maps.remove_pod(cookie)),
-        }
-    }
-}
-
-/// What is found inside the namespace; of the node's maps it knows nothing.
-pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Result<Actual, Error> {
-    let mut sysctls = BTreeMap::new();
-    for (name, _) in sysctl::WANTED {
-        if let Some(value) = sysctl::read(netns, name)? {
-            sysctls.insert(name.to_owned(), value);
-        }
-    }
-    Ok(Actual {
-        sysctls,
-        assigned: netlink.addresses().await?,
-        rules: netlink.rules(steering).await?,
-        routes: netlink.routes(steering).await?,
-        ..Actual::default()
-    })
-}
-
-/// Takes a change back. Where somebody has changed the same thing since, theirs stays.
-pub(crate) async fn revert(
-    netns: &Netns,
-    netlink: &Netlink,
-    change: &Change,
-    steering: &Steering,
-) -> Result<(), Error> {
-    match change {
-        Change::Sysctl { name, before, after } => {
-            if sysctl::read(netns, name)?.as_ref() == Some(after) {
-                sysctl::write(netns, name, before)?;
-            }
-            Ok(())
-        }
-        Change::Rule { family } => netlink.remove_rule(*family, steering).await,
-        Change::Route { family, .. } => netlink.remove_route(*family, steering).await,
-    }
-}
-
-/// The first `before` of a sysctl is what was there without us; of a route only the last form exists.
-fn merge(changes: &mut Vec<Change>, new: &Change) {
-    match new {
-        Change::Sysctl { name, .. } => {
-            let known = |c: &Change| matches!(c, Change::Sysctl { name: n, .. } if n == name);
-            if !changes.iter().any(known) {
-                changes.push(new.clone());
-            }
-        }
-        Change::Rule { .. } => {
-            if !changes.contains(new) {
-                changes.push(new.clone());
-            }
-        }
-        Change::Route { family, .. } => {
-            let known = |c: &Change| matches!(c, Change::Route { family: f, .. } if f == family);
-            match changes.iter_mut().find(|c| known(c)) {
-                Some(change) => *change = new.clone(),
-                None => changes.push(new.clone()),
-            }
         }
     }
 }

@@ -93,14 +93,16 @@ fn capabilities() -> Finding {
         .filter(|(cap, _)| !caps::has_cap(None, CapSet::Effective, *cap).unwrap_or(false))
         .map(|(cap, why)| format!("{cap} ({why})"))
         .collect();
-    let found = if missing.is_empty() { "all there".to_owned() } else { format!("missing: {}", missing.join(", ")) };
+    let found =
+        if missing.is_empty() { "all there".to_owned() } else { format!("missing: {}", missing.join(", ")) };
     let remedy = "run as root, or give the container these in securityContext.capabilities.add";
     finding("capabilities", missing.is_empty(), found, remedy)
 }
 
 fn sysctls() -> Finding {
     let path = "/proc/sys/net/ipv4/tcp_fwmark_accept";
-    let writable = fs::metadata(path).is_ok() && nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
+    let writable =
+        fs::metadata(path).is_ok() && nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
     let found = if writable { "net.ipv4.tcp_fwmark_accept can be set" } else { "/proc/sys is read-only" };
     let remedy = "run privileged, or mount a writable /proc/sys into the container";
     finding("sysctls", writable, found.to_owned(), remedy)

@@ -4,12 +4,7 @@
 //! link that is pinned already gets the new program by an atomic swap, so an agent that restarts or is upgraded
 //! leaves no gap.
 
-use std::{
-    fs::File,
-    io,
-    os::fd::AsFd,
-    path::Path,
-};
+use std::{fs::File, io, os::fd::AsFd, path::Path};
 
 use abi::name;
 use aya::{
@@ -108,12 +103,7 @@ fn load(config: &Config, netns_cookie: u64) -> Result<Ebpf, Error> {
     Ok(loader.load(OBJECT)?)
 }
 
-fn attach_connect(
-    object: &mut Ebpf,
-    name: &'static str,
-    cgroup: &File,
-    pin: &Path,
-) -> Result<(), Error> {
+fn attach_connect(object: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), Error> {
     let refused = |source| Error::Program { program: name, source };
     let program: &mut CgroupSockAddr = program_mut(object, name)?;
     program.load().map_err(refused)?;

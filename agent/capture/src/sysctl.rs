@@ -13,11 +13,8 @@ use crate::Error;
 /// - `fwmark_reflect`: so does the RST of a closed port; without it the client would wait for a timeout.
 ///
 /// Source: <https://docs.kernel.org/networking/ip-sysctl.html>.
-pub const WANTED: [(&str, &str); 3] = [
-    ("net/ipv4/tcp_fwmark_accept", "1"),
-    ("net/ipv4/fwmark_reflect", "1"),
-    ("net/ipv6/fwmark_reflect", "1"),
-];
+pub const WANTED: [(&str, &str); 3] =
+    [("net/ipv4/tcp_fwmark_accept", "1"), ("net/ipv4/fwmark_reflect", "1"), ("net/ipv6/fwmark_reflect", "1")];
 
 /// The value of a sysctl in the namespace; `None` where this kernel or namespace has no such thing (IPv6 off).
 pub fn read(netns: &Netns, name: &str) -> Result<Option<String>, Error> {

@@ -19,9 +19,7 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
         let steering = run_dir.read().map_or_else(|_| Steering::default(), |agent| agent.steering);
         findings.push(self_test(steering)?);
     }
-    print(format, &findings, |findings| {
-        table(["CHECK", "OK", "FOUND", "REMEDY"], findings.iter().map(row))
-    })?;
+    print(format, &findings, |findings| table(["CHECK", "OK", "FOUND", "REMEDY"], findings.iter().map(row)))?;
     Ok(if findings.iter().all(|finding| finding.ok) { Outcome::Fine } else { Outcome::Bad })
 }
 

@@ -70,7 +70,8 @@ fn summary(format: Format, maps: &Maps, dir: &Path) -> Result<()> {
     print(format, &fill, |fill| {
         table(
             ["MAP", "ENTRIES", "LIMIT", "PIN"],
-            fill.iter().map(|f| [f.map.to_owned(), f.entries.to_string(), f.limit.to_string(), f.pin.clone()]),
+            fill.iter()
+                .map(|f| [f.map.to_owned(), f.entries.to_string(), f.limit.to_string(), f.pin.clone()]),
         )
     })
 }
@@ -96,7 +97,11 @@ fn pods(format: Format, maps: &Maps, names: &HashMap<u64, String>) -> Result<()>
                     pod.pod.clone(),
                     pod.when_agent_down.clone(),
                     pod.addresses.join("\n"),
-                    if pod.listeners.is_empty() { "none: agent down".to_owned() } else { pod.listeners.join("\n") },
+                    if pod.listeners.is_empty() {
+                        "none: agent down".to_owned()
+                    } else {
+                        pod.listeners.join("\n")
+                    },
                 ]
             }),
         )
@@ -107,7 +112,11 @@ fn listeners(format: Format, maps: &Maps, names: &HashMap<u64, String>) -> Resul
     let listeners: Vec<Listener> = maps
         .listeners()?
         .into_iter()
-        .map(|(netns_cookie, slot)| Listener { netns_cookie, pod: name(names, netns_cookie), slot: slot.name() })
+        .map(|(netns_cookie, slot)| Listener {
+            netns_cookie,
+            pod: name(names, netns_cookie),
+            slot: slot.name(),
+        })
         .collect();
     print(format, &listeners, |listeners| {
         table(

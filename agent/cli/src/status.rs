@@ -24,7 +24,8 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
 }
 
 fn text(status: &Status) -> String {
-    let Status { node, agent, pid, version, pods, connections, ended, refused, problems, snapshot, .. } = status;
+    let Status { node, agent, pid, version, pods, connections, ended, refused, problems, snapshot, .. } =
+        status;
     let agent = match (agent, pid) {
         (AgentState::Running, Some(pid)) => format!("running (PID {pid}), version {version}"),
         (AgentState::Running, None) => format!("running, version {version}"),
@@ -32,7 +33,9 @@ fn text(status: &Status) -> String {
     };
     let ended = match &ended[..] {
         [] => "none yet".to_owned(),
-        ended => ended.iter().map(|e| format!("{} {}", e.connections, e.reason)).collect::<Vec<_>>().join(", "),
+        ended => {
+            ended.iter().map(|e| format!("{} {}", e.connections, e.reason)).collect::<Vec<_>>().join(", ")
+        }
     };
     let mut lines = vec![
         format!("node         {node}"),

@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod marks;
 pub mod name;
 pub mod pod;
 pub mod service;
 pub mod snapshot;
 
 pub use address::{ClientAddr, EndpointAddr, OriginalDst, canonical};
+pub use marks::Marks;
 pub use name::{ObjectName, PodUid};
 pub use pod::{Enrolment, Pod, Uncaptured, WhenAgentDown};
 pub use service::{Affinity, Endpoint, EndpointState, Service, ServicePort};

@@ -23,7 +23,6 @@ pub struct Pod {
     pub when_agent_down: WhenAgentDown,
 }
 
-
 /// Whether a pod belongs into the mesh, and by which rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "because")]

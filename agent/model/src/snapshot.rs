@@ -17,6 +17,7 @@ pub struct Snapshot {
     pod_by_ip: HashMap<IpAddr, PodUid>,
     services: HashMap<ObjectName, Arc<Service>>,
     service_by_vip: HashMap<IpAddr, ObjectName>,
+    headless_by_endpoint: HashMap<SocketAddr, ObjectName>,
 }
 
 /// Collects pods and services into a [`Snapshot`].
@@ -42,11 +43,12 @@ impl Snapshot {
 
     /// Whether both say the same of the cluster, whatever their versions.
     pub fn same_content(&self, other: &Self) -> bool {
-        let Self { version: _, pods, pod_by_ip, services, service_by_vip } = self;
+        let Self { version: _, pods, pod_by_ip, services, service_by_vip, headless_by_endpoint } = self;
         *pods == other.pods
             && *pod_by_ip == other.pod_by_ip
             && *services == other.services
             && *service_by_vip == other.service_by_vip
+            && *headless_by_endpoint == other.headless_by_endpoint
     }
 
     pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
@@ -57,13 +59,10 @@ impl Snapshot {
         self.service_by_vip.get(&vip.to_canonical()).and_then(|name| self.services.get(name))
     }
 
-    /// The service one of whose endpoints is exactly this address: names the service of a connection to a
-    /// headless service, which has no VIP. The first in name order where there are several.
-    pub fn service_by_endpoint(&self, addr: SocketAddr) -> Option<&Arc<Service>> {
-        self.services
-            .values()
-            .filter(|s| s.ports.iter().flat_map(|p| &p.endpoints).any(|e| e.addr.0 == addr))
-            .min_by_key(|s| &s.name)
+    /// The headless service one of whose endpoints is exactly this address: it has no VIP by which to know it.
+    /// The first in name order where there are several.
+    pub fn headless_service(&self, endpoint: SocketAddr) -> Option<&Arc<Service>> {
+        self.headless_by_endpoint.get(&endpoint).and_then(|name| self.services.get(name))
     }
 
     /// All pods, in name order.
@@ -106,8 +105,21 @@ impl SnapshotBuilder {
         for vip in &service.vips {
             self.0.service_by_vip.insert(vip.to_canonical(), service.name.clone());
         }
+        if service.vips.is_empty() {
+            self.add_headless(&service);
+        }
         self.0.services.insert(service.name.clone(), Arc::new(service));
         self
+    }
+
+    fn add_headless(&mut self, service: &Service) {
+        for endpoint in service.ports.iter().flat_map(|port| &port.endpoints) {
+            let name =
+                self.0.headless_by_endpoint.entry(endpoint.addr.0).or_insert_with(|| service.name.clone());
+            if service.name < *name {
+                *name = service.name.clone();
+            }
+        }
     }
 
     pub fn build(self) -> Arc<Snapshot> {

@@ -71,8 +71,7 @@ impl Netns {
             return Err(not_netns());
         }
         let proc = format!("/proc/self/fd/{}", place.as_raw_fd());
-        let fd =
-            open(Path::new(&proc), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
+        let fd = open(Path::new(&proc), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(failed)?;
         // SAFETY: the request takes no argument and `fd` is open.
         let kind = unsafe { ns_get_nstype(fd.as_raw_fd()) }.map_err(failed)?;
         if kind != libc::CLONE_NEWNET {
@@ -100,9 +99,8 @@ impl Netns {
         let cookie = on_thread(|| {
             setns(&fd, CloneFlags::CLONE_NEWNET).map_err(call("enter"))?;
             // A unix socket: it needs no protocol that the kernel or the namespace may lack.
-            let probe =
-                socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-                    .map_err(call("open a socket in"))?;
+            let probe = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
+                .map_err(call("open a socket in"))?;
             cookie_of(&probe).map_err(call("read the cookie of"))
         })?;
         Ok(Self { fd, cookie, inode })

@@ -2,14 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-/// The two bits of `SO_MARK` that are ours; an application's other bits stay as they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Marks {
-    /// Bit C, captured: what must turn over `lo` inside the pod.
-    pub captured: u32,
-    /// Bit A, agent: the proxy's own connections, which leave the pod.
-    pub agent: u32,
-}
+use model::Marks;
 
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {

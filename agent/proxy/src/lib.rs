@@ -48,7 +48,7 @@ mod socket;
 mod stream;
 mod tuples;
 
-pub use config::{Marks, ProxyConfig};
+pub use config::ProxyConfig;
 pub use connections::{ConnectionRow, Direction, Stage};
 pub use error::Error;
 pub use proxy::{Drained, Listeners, PodNetns, Proxy};

@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use nix::{errno::Errno, sys::socket::sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::Marks;
+use model::Marks;
 
 /// The kernel cuts it down to `net.core.somaxconn` of the pod.
 const BACKLOG: i32 = 4096;

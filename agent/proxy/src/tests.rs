@@ -9,8 +9,8 @@ mod records;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use model::{
-    Affinity, ClientAddr, Endpoint, EndpointAddr, EndpointState, ObjectName, PodUid, Service, ServicePort,
-    Snapshot, SnapshotBuilder,
+    Affinity, ClientAddr, Endpoint, EndpointAddr, EndpointState, Marks, ObjectName, PodUid, Service,
+    ServicePort, Snapshot, SnapshotBuilder,
 };
 use namespace::{AGENT, CAPTURED, Namespace, root};
 use records::Records;
@@ -22,8 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    Direction, Error, Marks, PodNetns, Proxy, ProxyConfig, Reason, accept::accept_loop, record::Record,
-    socket,
+    Direction, Error, PodNetns, Proxy, ProxyConfig, Reason, accept::accept_loop, record::Record, socket,
 };
 
 /// The client's pod and the server's.

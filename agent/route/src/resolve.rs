@@ -55,7 +55,7 @@ pub fn resolve<'a>(snapshot: &'a Snapshot, node: &str, dst: OriginalDst) -> Reso
         return Resolution::Passthrough { endpoint };
     };
     // A service with a VIP was not what the application asked for, though this pod may serve it too.
-    let service = snapshot.service_by_endpoint(addr).filter(|s| s.vips.is_empty()).map(|s| &s.name);
+    let service = snapshot.headless_service(addr).map(|s| &s.name);
     Resolution::Pod { pod, endpoint, service }
 }
 

@@ -9,9 +9,9 @@ mod maps;
 
 pub use address::{AddressKey, LOOPBACK_IFINDEX, mapped};
 pub use counter::Counter;
-pub use maps::{AgentEntry, ListenerKey, PodEntry, Slot, limit, name};
 #[cfg(feature = "user")]
 pub use maps::RawListenerKey;
+pub use maps::{AgentEntry, ListenerKey, PodEntry, Slot, limit, name};
 
 /// The version of this crate's layouts. It is part of the path of the pinned maps.
 pub const VERSION: u32 = 1;

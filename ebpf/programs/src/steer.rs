@@ -107,7 +107,7 @@ impl Facts for Syn {
     }
 
     #[inline(always)]
-    fn from_own_address(&self) -> bool {
+    fn by_itself(&self) -> bool {
         verdict::is_loopback(&self.remote) || maps::is_own_address(self.netns_cookie, self.remote)
     }
 

@@ -12,12 +12,12 @@ pub mod steer;
 /// `127.0.0.0/8`, `::1`, and the unspecified addresses, which Linux takes for loopback in `connect(2)`.
 #[inline(always)]
 pub fn is_loopback(address: &[u8; 16]) -> bool {
-    match address {
+    matches!(
+        address,
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, ..]
-        | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]
-        | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1] => true,
-        _ => false,
-    }
+            | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]
+            | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1]
+    )
 }
 
 /// `fe80::/10`. Such an address means something only together with an interface, so it cannot be turned.

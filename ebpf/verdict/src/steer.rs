@@ -8,7 +8,8 @@ pub trait Facts {
     fn pod(&self) -> Option<PodEntry>;
     fn to_loopback(&self) -> bool;
     fn to_own_address(&self) -> bool;
-    fn from_own_address(&self) -> bool;
+    /// The client is the pod itself.
+    fn by_itself(&self) -> bool;
     /// The packet came in over `lo`: turned by our route, or sent by the proxy's delivery socket.
     fn over_lo(&self) -> bool;
 }
@@ -46,7 +47,7 @@ pub fn decide(facts: &impl Facts) -> Verdict {
         };
     }
     // The kernel reports the interface that owns the address, not lo, when a pod calls itself.
-    if facts.from_own_address() {
+    if facts.by_itself() {
         return Verdict::Pass(Counter::SteerOwnAddress);
     }
     if facts.pod().is_none() {

@@ -20,13 +20,13 @@ use crate::{
 fn an_idle_connection_is_reset_after_the_idle_timeout() {
     let roads = Roads::configured("idle", "proxy: {idle-timeout: 1s}");
     for pair in roads.pairs().filter(|pair| !pair.name.starts_with("no proxy")) {
+        let begun = Instant::now();
         carry(&pair.client, &pair.server, b"hello", &pair.name);
-        let quiet_since = Instant::now();
         for mut end in [&pair.client, &pair.server] {
             assert_eq!(end.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset, "{}", pair.name);
         }
-        // The proxies count from when they passed the bytes on, which may be a moment before.
-        assert!(quiet_since.elapsed() > Duration::from_millis(900), "{}", pair.name);
+        // A proxy counts in milliseconds.
+        assert!(begun.elapsed() > Duration::from_millis(990), "{}: after {:?}", pair.name, begun.elapsed());
     }
     assert!(roads.mesh.ended("idle-timeout") > 0);
 }
@@ -46,8 +46,8 @@ fn one_that_moves_bytes_now_and_then_is_not_idle() {
     assert_eq!(mesh.ended("idle-timeout"), 0);
 }
 
-/// The proxy has accepted before it knows better, so the client is reset as soon as the endpoint's kernel, or the
-/// network, or the proxy's patience says no.
+/// The proxy accepts before it knows better, so the client is reset as soon as the endpoint, the network or the
+/// patience of the proxy says no.
 #[test]
 fn an_endpoint_that_cannot_be_reached_resets_the_client() {
     let mesh = Mesh::configured("unreachable", "proxy: {connect-timeout: 1s}");
@@ -62,11 +62,14 @@ fn an_endpoint_that_cannot_be_reached_resets_the_client() {
     // The first router answers, or swallows.
     route(&mesh.node, &["unreachable", "198.51.100.3"]);
     route(&mesh.node, &["blackhole", "198.51.100.4"]);
+    // The kernel asks three times who has an address, then says that nobody has: within the proxy's patience.
+    client.sysctl("net/ipv4/neigh/eth0/retrans_time_ms", "50").unwrap();
     for (case, ip, reason) in [
         ("prohibited by a route", "198.51.100.1", "unreachable"),
         ("unreachable by a route", "198.51.100.2", "unreachable"),
         ("unreachable by a route, IPv6", "2001:db8::2", "unreachable"),
         ("ICMP says so", "198.51.100.3", "unreachable"),
+        ("nobody on the link has the address", "10.1.0.250", "unreachable"),
         ("nobody answers", "198.51.100.4", "connect-timeout"),
     ] {
         let before = mesh.ended(reason);
@@ -106,12 +109,16 @@ fn the_wish_for_keepalive_is_carried_across() {
             // The one without the wish goes first: when the other has been looked at, it has been too.
             let [without, with] = [(); 2].map(|()| road.connect(road.server.v4().into()));
             let application = if end == End::Client { &with.client } else { &with.server };
-            let keepalive = TcpKeepalive::new().with_time(Duration::from_mins(10));
+            let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(600));
             SockRef::from(application).set_tcp_keepalive(&keepalive).unwrap();
             wait_for(|| far_socket(road, &with, end).contains("timer:(keepalive"));
             let timer = far_socket(road, &with, end);
             // Less the moments since.
-            assert!(timer.contains("keepalive,9min") || timer.contains("keepalive,10min"), "{}: {timer}", with.name);
+            assert!(
+                timer.contains("keepalive,9min") || timer.contains("keepalive,10min"),
+                "{}: {timer}",
+                with.name
+            );
             let unasked = far_socket(road, &without, end);
             assert!(unasked.contains("ESTAB") && !unasked.contains("timer"), "{}: {unasked}", with.name);
         }
@@ -122,7 +129,8 @@ fn the_wish_for_keepalive_is_carried_across() {
 fn far_socket(road: &Road, pair: &Pair, end: End) -> String {
     let service = pair.client.peer_addr().unwrap();
     let one_hop = road.name.starts_with("one hop");
-    let (own, other) = if end == End::Client { (&road.client, &road.server) } else { (&road.server, &road.client) };
+    let (own, other) =
+        if end == End::Client { (&road.client, &road.server) } else { (&road.server, &road.client) };
     // In one hop it is in the other pod, else in our own, beside the application's.
     let pod = if one_hop { other } else { own };
     let filter = match end {

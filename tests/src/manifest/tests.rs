@@ -2,7 +2,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Labels, NamespaceObject, PodObject, endpoint_slices, file_name, namespace, pod, service, to_yaml};
+use super::{
+    Labels, NamespaceObject, PodObject, endpoint_slices, file_name, namespace, pod, service, to_yaml,
+};
 use crate::service::{Endpoint, ServiceObject, ServicePort};
 
 fn web(name: &str, port: u16) -> PodObject {

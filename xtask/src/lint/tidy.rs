@@ -1,13 +1,10 @@
 //! Taste as code.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, sources};
 
 /// A file that one reads in a sitting.
 const MAX_LINES: usize = 400;
@@ -48,27 +45,13 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<String>> {
             .as_array()
             .into_iter()
             .flatten()
-            // What only tests need may be anything.
-            .filter(|dependency| dependency["kind"] != "dev")
+            // What only tests need may be anything, and so may what a feature adds for others.
+            .filter(|dependency| dependency["kind"] != "dev" && dependency["optional"] != true)
             .filter_map(|dependency| dependency["name"].as_str())
             .collect();
         complaints.extend(check_arrows(name, &dependencies));
     }
     Ok(complaints)
-}
-
-fn sources(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).with_context(|| format!("{}", dir.display()))? {
-        let path = entry?.path();
-        if path.is_dir() && !path.ends_with("target") {
-            found.extend(sources(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 fn check_file(name: &Path, text: &str) -> Vec<String> {

@@ -89,7 +89,11 @@ fn what_is_there_is_not_done_again() {
             Actual { entry: Some(Open), ..captured() },
             vec![Step::Begin(Closed)],
         ),
-        ("enrolled again while being released", Actual { entry: None, ..captured() }, vec![Step::Begin(Closed)]),
+        (
+            "enrolled again while being released",
+            Actual { entry: None, ..captured() },
+            vec![Step::Begin(Closed)],
+        ),
     ] {
         assert_eq!(plan(&actual, &desired()), steps, "{case}");
     }

@@ -52,11 +52,7 @@ fn a_new_connection_is() {
         ("captured", CALL, Verdict::Capture),
         ("captured in open mode too", Call { pod: Some(OPEN), ..CALL }, Verdict::Capture),
         ("not touched outside captured pods", Call { pod: None, ..CALL }, Verdict::NotCaptured),
-        (
-            "passed to loopback",
-            Call { to_loopback: true, ..CALL },
-            Verdict::Pass(Counter::ConnectLoopback),
-        ),
+        ("passed to loopback", Call { to_loopback: true, ..CALL }, Verdict::Pass(Counter::ConnectLoopback)),
         (
             "passed to the pod's own address",
             Call { to_own_address: true, ..CALL },

@@ -10,21 +10,16 @@ struct Syn {
     pod: Option<PodEntry>,
     to_loopback: bool,
     to_own_address: bool,
-    from_own_address: bool,
+    by_itself: bool,
     over_lo: bool,
 }
 
 /// From another host to the captured pod.
-const INBOUND: Syn = Syn {
-    pod: Some(CLOSED),
-    to_loopback: false,
-    to_own_address: true,
-    from_own_address: false,
-    over_lo: false,
-};
+const INBOUND: Syn =
+    Syn { pod: Some(CLOSED), to_loopback: false, to_own_address: true, by_itself: false, over_lo: false };
 
 /// From an application of the captured pod to another host, turned over lo.
-const TURNED: Syn = Syn { to_own_address: false, from_own_address: true, over_lo: true, ..INBOUND };
+const TURNED: Syn = Syn { to_own_address: false, by_itself: true, over_lo: true, ..INBOUND };
 
 impl Facts for Syn {
     fn pod(&self) -> Option<PodEntry> {
@@ -36,8 +31,8 @@ impl Facts for Syn {
     fn to_own_address(&self) -> bool {
         self.to_own_address
     }
-    fn from_own_address(&self) -> bool {
-        self.from_own_address
+    fn by_itself(&self) -> bool {
+        self.by_itself
     }
     fn over_lo(&self) -> bool {
         self.over_lo
@@ -66,7 +61,7 @@ fn a_syn_goes() {
         ),
         (
             "to the application when the proxy delivers",
-            Syn { to_own_address: true, from_own_address: false, ..TURNED },
+            Syn { to_own_address: true, by_itself: false, ..TURNED },
             Verdict::Pass(Counter::SteerDelivery),
         ),
         (
@@ -76,7 +71,7 @@ fn a_syn_goes() {
         ),
         (
             "to the application when the pod calls itself",
-            Syn { from_own_address: true, ..INBOUND },
+            Syn { by_itself: true, ..INBOUND },
             Verdict::Pass(Counter::SteerOwnAddress),
         ),
         (

@@ -1,0 +1,67 @@
+//! One namespace: what is found in it, and changes taken back.
+
+use std::collections::BTreeMap;
+
+use netns::Netns;
+
+use crate::{Error, Steering, desired::Actual, netlink::Netlink, plan::Change, sysctl};
+
+/// What is found inside the namespace; of the node's maps it knows nothing.
+pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Result<Actual, Error> {
+    let mut sysctls = BTreeMap::new();
+    for (name, _) in sysctl::WANTED {
+        if let Some(value) = sysctl::read(netns, name)? {
+            sysctls.insert(name.to_owned(), value);
+        }
+    }
+    Ok(Actual {
+        sysctls,
+        assigned: netlink.addresses().await?,
+        rules: netlink.rules(steering).await?,
+        routes: netlink.routes(steering).await?,
+        ..Actual::default()
+    })
+}
+
+/// Takes a change back. Where somebody has changed the same thing since, theirs stays.
+pub(crate) async fn revert(
+    netns: &Netns,
+    netlink: &Netlink,
+    change: &Change,
+    steering: &Steering,
+) -> Result<(), Error> {
+    match change {
+        Change::Sysctl { name, before, after } => {
+            if sysctl::read(netns, name)?.as_ref() == Some(after) {
+                sysctl::write(netns, name, before)?;
+            }
+            Ok(())
+        }
+        Change::Rule { family } => netlink.remove_rule(*family, steering).await,
+        Change::Route { family, .. } => netlink.remove_route(*family, steering).await,
+    }
+}
+
+/// The first `before` of a sysctl is what was there without us; of a route only the last form exists.
+pub(crate) fn merge(changes: &mut Vec<Change>, new: &Change) {
+    match new {
+        Change::Sysctl { name, .. } => {
+            let known = |c: &Change| matches!(c, Change::Sysctl { name: n, .. } if n == name);
+            if !changes.iter().any(known) {
+                changes.push(new.clone());
+            }
+        }
+        Change::Rule { .. } => {
+            if !changes.contains(new) {
+                changes.push(new.clone());
+            }
+        }
+        Change::Route { family, .. } => {
+            let known = |c: &Change| matches!(c, Change::Route { family: f, .. } if f == family);
+            match changes.iter_mut().find(|c| known(c)) {
+                Some(change) => *change = new.clone(),
+                None => changes.push(new.clone()),
+            }
+        }
+    }
+}
