@@ -161,6 +161,7 @@ impl Work {
     }
 
     async fn try_enrol(&mut self, pod: &Pod) -> Result<()> {
+        let began = Instant::now();
         let spec = self.spec(pod)?;
         let steps = self.enroller.capture.enrol(&spec, &self.enroller.listeners).await?;
         self.enroller.listeners.0.recapture(&spec.uid);
@@ -168,7 +169,7 @@ impl Work {
         if known.is_none() {
             self.follow_addresses(&pod.uid).await;
         }
-        info!(pod = %pod.name, uid = %pod.uid, by = %pod.enrolment, steps = steps.len(), "Pod captured");
+        info!(pod = %pod.name, uid = %pod.uid, by = %pod.enrolment, steps = steps.len(), took = ?began.elapsed(), "Pod captured");
         Ok(())
     }
 

@@ -202,9 +202,13 @@ impl Capture {
         &self.config
     }
 
+    fn with_programs<T>(&self, f: impl FnOnce(&mut Programs) -> T) -> T {
+        // A panic while it was held left single operations done or not done, nothing half.
+        f(&mut self.programs.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
     fn with_maps<T>(&self, f: impl FnOnce(&mut Maps) -> T) -> T {
-        // A panic while it was held left single map operations done or not done, nothing half.
-        f(&mut self.programs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).maps)
+        self.with_programs(|programs| f(&mut programs.maps))
     }
 
     fn refuse_foreign(&self, spec: &PodSpec, live: &HashMap<PodUid, Live>) -> Result<(), Refusal> {
@@ -328,7 +332,7 @@ impl Capture {
                 Ok(())
             }
             Step::Steer => {
-                Programs::steer(&self.config, &spec.netns)?;
+                self.with_programs(|programs| programs.steer(&self.config, &spec.netns))?;
                 *steered = true;
                 Ok(())
             }

@@ -6,14 +6,16 @@
 
 use std::{fs::File, io, os::fd::AsFd, path::Path};
 
-use abi::name;
+use abi::{Instance, name};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::Array,
     programs::{CgroupAttachMode, CgroupSockAddr, ProgramError, ProgramFd, SkLookup, links::FdLink},
 };
+use model::Marks;
 use netns::Netns;
 
-use crate::{Config, Error, Steering, link, logs, maps::Maps, pins};
+use crate::{Config, Error, link, logs, maps::Maps, pins};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
@@ -25,7 +27,16 @@ const SHARED: [&str; 6] =
 #[derive(Debug)]
 pub struct Programs {
     pub(crate) maps: Maps,
+    loader: Loader,
     object: Ebpf,
+}
+
+/// Makes instances. One for all of them: aya reads the kernel's BTF for each loader, which takes 30 ms, though no
+/// relocation of ours asks for it.
+#[derive(Debug)]
+struct Loader {
+    loader: EbpfLoader<'static>,
+    marks: Marks,
 }
 
 // === impl Programs ===
@@ -39,7 +50,8 @@ impl Programs {
     /// 5.18, for `bpf_set_retval`.
     pub fn attach(config: &Config) -> Result<Self, Error> {
         config.pins.create()?;
-        let mut object = load(config, 0)?;
+        let mut loader = Loader::new(config);
+        let mut object = loader.load(0)?;
         let cgroup = File::open(&config.cgroup).map_err(|source| Error::File {
             op: "open cgroup",
             path: config.cgroup.clone(),
@@ -48,7 +60,7 @@ impl Programs {
         for program in [name::CONNECT4, name::CONNECT6] {
             attach_connect(&mut object, program, &cgroup, &config.pins.connect_link(program))?;
         }
-        Ok(Self { maps: Maps::open(&config.pins)?, object })
+        Ok(Self { maps: Maps::open(&config.pins)?, loader, object })
     }
 
     /// Sends what the programs log, all instances of the node, to our own log. Must be called inside a tokio
@@ -64,8 +76,8 @@ impl Programs {
 
     /// Steers the namespace: loads its instance of `steer` and attaches it, or swaps the one behind the pinned
     /// link.
-    pub(crate) fn steer(config: &Config, netns: &Netns) -> Result<(), Error> {
-        let mut object = load(config, netns.cookie())?;
+    pub(crate) fn steer(&mut self, config: &Config, netns: &Netns) -> Result<(), Error> {
+        let mut object = self.loader.load(netns.cookie())?;
         let refused = |source| Error::Program { program: name::STEER, source };
         let program: &mut SkLookup = program_mut(&mut object, name::STEER)?;
         program.load().map_err(refused)?;
@@ -84,23 +96,31 @@ impl Programs {
     }
 }
 
-/// Parses the object for one instance. Nothing is attached yet.
-fn load(config: &Config, netns_cookie: u64) -> Result<Ebpf, Error> {
-    if OBJECT.is_empty() {
-        return Err(Error::NoObject);
+// === impl Loader ===
+
+impl Loader {
+    fn new(config: &Config) -> Self {
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        for map in SHARED {
+            loader.map_pin_path(map, config.pins.map(map));
+        }
+        Self { loader, marks: config.steering.marks }
     }
-    let Steering { marks, .. } = config.steering;
-    let mut loader = EbpfLoader::new();
-    // No CO-RE relocation is in the object, so the kernel's own BTF need not be read.
-    loader
-        .btf(None)
-        .override_global(name::MARK_CAPTURED, &marks.captured, true)
-        .override_global(name::MARK_AGENT, &marks.agent, true)
-        .override_global(name::NETNS_COOKIE, &netns_cookie, true);
-    for map in SHARED {
-        loader.map_pin_path(map, config.pins.map(map));
+
+    /// An instance for one namespace, or for the node (cookie 0). Nothing is attached yet.
+    fn load(&mut self, netns_cookie: u64) -> Result<Ebpf, Error> {
+        if OBJECT.is_empty() {
+            return Err(Error::NoObject);
+        }
+        let mut object = self.loader.load(OBJECT)?;
+        let Marks { captured, agent } = self.marks;
+        let instance = Instance { netns_cookie, mark_captured: captured, mark_agent: agent };
+        let failed = |source| Error::Map { op: "write", map: name::INSTANCE, source };
+        let map = object.map_mut(name::INSTANCE).ok_or(Error::NoObject)?;
+        Array::try_from(map).and_then(|mut map| map.set(0, instance, 0)).map_err(failed)?;
+        Ok(object)
     }
-    Ok(loader.load(OBJECT)?)
 }
 
 fn attach_connect(object: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), Error> {

@@ -15,17 +15,12 @@ pub mod name {
     /// [`Counter`](crate::Counter) → packets or calls, per CPU.
     pub const COUNTERS: &str = "COUNTERS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
+    /// 0 → [`Instance`](super::Instance). The one map that is not shared: each loaded instance has its own.
+    pub const INSTANCE: &str = "INSTANCE";
 
     pub const CONNECT4: &str = "connect4";
     pub const CONNECT6: &str = "connect6";
     pub const STEER: &str = "steer";
-
-    /// Global of all programs: bit C of `SO_MARK`.
-    pub const MARK_CAPTURED: &str = "MARK_CAPTURED";
-    /// Global of all programs: bit A of `SO_MARK`.
-    pub const MARK_AGENT: &str = "MARK_AGENT";
-    /// Global of `steer`: the namespace that this instance serves. `sk_lookup` cannot ask the kernel for it.
-    pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
 }
 
 /// Sizes of the maps: what one node may hold.
@@ -50,6 +45,20 @@ pub struct PodEntry {
 }
 
 const _: () = assert!(size_of::<PodEntry>() == 8);
+
+/// Value of `INSTANCE`: what one loaded instance of the programs is told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instance {
+    /// The namespace that `steer` serves: `sk_lookup` cannot ask the kernel for it.
+    pub netns_cookie: u64,
+    /// Bit C of `SO_MARK`.
+    pub mark_captured: u32,
+    /// Bit A of `SO_MARK`.
+    pub mark_agent: u32,
+}
+
+const _: () = assert!(size_of::<Instance>() == 16);
 
 /// Value of `AGENTS`.
 #[repr(C)]
@@ -94,11 +103,13 @@ impl Slot {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{AgentEntry, ListenerKey, PodEntry, Slot};
+    use super::{AgentEntry, Instance, ListenerKey, PodEntry, Slot};
     use crate::AddressKey;
 
     // SAFETY: `repr(C)`, `Copy`, and every byte is a field: there is no padding to leak or to invent.
     unsafe impl aya::Pod for PodEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Instance {}
     // SAFETY: as above.
     unsafe impl aya::Pod for AgentEntry {}
     // SAFETY: as above.

@@ -2,7 +2,7 @@
 //!
 //! An `AF_INET6` socket that dials `::ffff:a.b.c.d` runs only `connect6`, so that hook sees IPv4 too.
 
-use abi::{Counter, ListenerKey, PodEntry, Slot, mapped};
+use abi::{Counter, Instance, ListenerKey, PodEntry, Slot, mapped};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock_addr,
@@ -59,7 +59,8 @@ fn connect(ctx: &SockAddrContext, address: [u8; 16]) -> i32 {
     }
     // SAFETY: the helper takes this hook's context.
     let netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    let outbound = if address.starts_with(&mapped([0; 4])[..12]) { Slot::OutboundV4 } else { Slot::OutboundV6 };
+    let outbound =
+        if address.starts_with(&mapped([0; 4])[..12]) { Slot::OutboundV4 } else { Slot::OutboundV6 };
     let call = Call { ctx, netns_cookie, address, outbound };
     match decide(&call) {
         Verdict::NotCaptured => PASS,
@@ -79,13 +80,16 @@ impl Call<'_> {
     /// application's own.
     #[inline(always)]
     fn capture(&self) -> i32 {
+        let Some(Instance { mark_captured, mark_agent, .. }) = maps::instance() else {
+            return self.mark_failed();
+        };
         let mut before = 0_u32;
         let value: *mut c_void = (&raw mut before).cast();
         // SAFETY: `value` points to the four bytes that the option has.
         if unsafe { bpf_getsockopt(self.ctx.as_ptr(), SOL_SOCKET, SO_MARK, value, 4) } != 0 {
             return self.mark_failed();
         }
-        let mut after = before & !maps::mark_agent() | maps::mark_captured();
+        let mut after = before & !mark_agent | mark_captured;
         let value: *mut c_void = (&raw mut after).cast();
         // SAFETY: as above.
         if unsafe { bpf_setsockopt(self.ctx.as_ptr(), SOL_SOCKET, SO_MARK, value, 4) } != 0 {
@@ -97,7 +101,10 @@ impl Call<'_> {
 
     #[inline(always)]
     fn mark_failed(&self) -> i32 {
-        warn!(self.ctx, "The socket's mark could not be set, connection refused: netns {}", self.netns_cookie);
+        warn!(
+            self.ctx,
+            "The socket's mark could not be set, connection refused: netns {}", self.netns_cookie
+        );
         self.refuse(Counter::ConnectFailed)
     }
 
@@ -139,11 +146,7 @@ impl Facts for Call<'_> {
 
     #[inline(always)]
     fn listening(&self) -> bool {
-        maps::is_listening(&ListenerKey {
-            netns_cookie: self.netns_cookie,
-            slot: self.outbound,
-            reserved: 0,
-        })
+        maps::is_listening(&ListenerKey { netns_cookie: self.netns_cookie, slot: self.outbound, reserved: 0 })
     }
 }
 

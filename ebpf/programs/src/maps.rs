@@ -1,11 +1,10 @@
-//! The maps, by the names of `abi::name`, and the constants that user space sets when it loads an instance.
+//! The maps, by the names of `abi::name`, one for the node but the last, which each instance has for itself.
 
-use abi::{AddressKey, AgentEntry, ListenerKey, PodEntry, limit};
+use abi::{AddressKey, AgentEntry, Instance, ListenerKey, PodEntry, limit};
 use aya_ebpf::{
-    Global,
     helpers::{bpf_map_lookup_elem, bpf_sk_release},
     macros::map,
-    maps::{HashMap, PerCpuArray, SockHash},
+    maps::{Array, HashMap, PerCpuArray, SockHash},
 };
 
 #[map]
@@ -24,14 +23,8 @@ static AGENTS: HashMap<u64, AgentEntry> = HashMap::with_max_entries(limit::AGENT
 pub(crate) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(abi::Counter::ALL.len() as u32, 0);
 
-#[unsafe(no_mangle)]
-static MARK_CAPTURED: Global<u32> = Global::new(0);
-
-#[unsafe(no_mangle)]
-static MARK_AGENT: Global<u32> = Global::new(0);
-
-#[unsafe(no_mangle)]
-static NETNS_COOKIE: Global<u64> = Global::new(0);
+#[map]
+static INSTANCE: Array<Instance> = Array::with_max_entries(1, 0);
 
 #[inline(always)]
 pub(crate) fn pod(netns_cookie: u64) -> Option<PodEntry> {
@@ -62,17 +55,8 @@ pub(crate) fn is_listening(key: &ListenerKey) -> bool {
     true
 }
 
+/// `None` never: user space writes it before it attaches anything.
 #[inline(always)]
-pub(crate) fn mark_captured() -> u32 {
-    MARK_CAPTURED.load()
-}
-
-#[inline(always)]
-pub(crate) fn mark_agent() -> u32 {
-    MARK_AGENT.load()
-}
-
-#[inline(always)]
-pub(crate) fn netns_cookie() -> u64 {
-    NETNS_COOKIE.load()
+pub(crate) fn instance() -> Option<Instance> {
+    INSTANCE.get(0).copied()
 }

@@ -86,7 +86,8 @@ impl Syn {
     fn new(lookup: *const bpf_sk_lookup, local: [u8; 16], remote: [u8; 16]) -> Self {
         // SAFETY: as above.
         let ingress_ifindex = unsafe { (*lookup).ingress_ifindex };
-        Self { netns_cookie: maps::netns_cookie(), local, remote, ingress_ifindex }
+        let netns_cookie = maps::instance().map_or(0, |instance| instance.netns_cookie);
+        Self { netns_cookie, local, remote, ingress_ifindex }
     }
 }
 
