@@ -6,6 +6,12 @@ use std::{
     thread,
 };
 
+use harness::Agent;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::road::{End, Roads, carry, expect, reset, rest};
 
 mod bulk;
@@ -115,11 +121,40 @@ fn what_was_sent_before_a_reset_arrives() {
             let what = format!("{}, the {end:?} resets", pair.name);
             let (mut resetting, other) = pair.split(end);
             carry(&other, &resetting, b"a question", &what);
+            // Both are there when the proxies look.
+            let stopped = Stopped::of([&roads.mesh.agent, &roads.far_agent]);
             resetting.write_all(b"an answer").unwrap();
             reset(resetting);
+            drop(stopped);
             expect(&other, b"an answer", &what);
             assert_eq!(read_until_error(&other, &what), ErrorKind::ConnectionReset, "{what}");
         }
+    }
+}
+
+/// Agents that get no processor until this is dropped.
+struct Stopped(Vec<Pid>);
+
+// === impl Stopped ===
+
+impl Stopped {
+    fn of(agents: [&Agent; 2]) -> Self {
+        let pid = |agent: &Agent| Pid::from_raw(agent.pid().unwrap().try_into().unwrap());
+        let stopped = Self(agents.map(pid).into());
+        stopped.signal(Signal::SIGSTOP);
+        stopped
+    }
+
+    fn signal(&self, signal: Signal) {
+        for &pid in &self.0 {
+            kill(pid, signal).unwrap();
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGCONT);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use harness::{Mode, Pod};
+use harness::{Mode, Pod, address::Families};
 use socket2::{Domain, Socket, Type};
 
 use crate::mesh::{LABEL, Mesh, NAMESPACE, dial, echo};
@@ -169,6 +169,29 @@ fn an_uncaptured_pod_is_not_touched() {
     connection.ping("inbound").unwrap();
     assert!(mesh.is_proxied(local));
     assert_eq!(captured.accepted().unwrap().ip(), IpAddr::V4(stranger.v4()));
+}
+
+#[test]
+fn a_pod_may_lack_a_family() {
+    let mesh = Mesh::labelled("families");
+    let server = mesh.pod("server");
+    let _listening = echo(&server, 7);
+    for (case, families, without_v6_on_lo) in [
+        ("v4-alone", Families::V4, false),
+        ("v6-alone", Families::V6, false),
+        ("no-v6-on-lo", Families::V4, true),
+    ] {
+        let pod = mesh.node.pod(NAMESPACE, case).families(families).start_unannounced().unwrap();
+        if without_v6_on_lo {
+            pod.sysctl("net/ipv6/conf/lo/disable_ipv6", "1").unwrap();
+        }
+        pod.announce().unwrap();
+        mesh.agent.wait_captured(&pod).unwrap();
+        let ip = if families == Families::V6 { IpAddr::V6(server.v6()) } else { IpAddr::V4(server.v4()) };
+        let (mut connection, local) = dial(&pod, (ip, 7), &[]);
+        connection.ping(case).unwrap();
+        assert!(mesh.is_proxied(local), "{case}");
+    }
 }
 
 #[test]

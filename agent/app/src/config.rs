@@ -63,14 +63,20 @@ pub struct Drain {
     pub linger: SignedDuration,
 }
 
+/// Far beyond any use, and far from where clocks overflow.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 365);
+
 // === impl Config ===
 
 impl Config {
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let config: Self =
-            serde_saphyr::from_str(&text).with_context(|| format!("cannot use {}", path.display()))?;
-        config.check().with_context(|| format!("cannot use {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("cannot use {}", path.display()))
+    }
+
+    pub fn parse(text: &str) -> Result<Self> {
+        let config: Self = serde_saphyr::from_str(text)?;
+        config.check()?;
         Ok(config)
     }
 
@@ -88,6 +94,7 @@ impl Config {
             ("proxy.keepalive-probe-after", Some(self.proxy.keepalive_probe_after)),
         ] {
             ensure!(value.is_none_or(|v| v.is_positive()), "{field}: must be more than nothing");
+            ensure!(value.is_none_or(|v| v <= LONGEST), "{field}: longer than a year");
         }
         for (field, value) in [
             ("drain.release", self.drain.release),
@@ -95,6 +102,7 @@ impl Config {
             ("drain.linger", self.drain.linger),
         ] {
             ensure!(!value.is_negative(), "{field}: must not be negative");
+            ensure!(value <= LONGEST, "{field}: {value:#} is longer than a year");
         }
         self.enrolment().map(drop)
     }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use model::{ObjectName, PodUid};
+use model::{ObjectName, PodUid, WhenAgentDown};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Steering, plan::Change};
@@ -20,6 +20,7 @@ pub struct Entry {
     pub netns: PathBuf,
     pub netns_cookie: u64,
     pub netns_inode: u64,
+    pub when_agent_down: WhenAgentDown,
     /// The marks, table and priority in force when the changes were made.
     pub steering: Steering,
     /// In the order in which they were made; undone in reverse.

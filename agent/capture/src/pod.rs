@@ -297,6 +297,7 @@ impl Capture {
             netns: pod.spec.netns_path.clone(),
             netns_cookie: pod.spec.netns.cookie(),
             netns_inode: pod.spec.netns.inode(),
+            when_agent_down: pod.spec.when_agent_down,
             steering: self.config.steering,
             changes,
         };

@@ -33,7 +33,7 @@ pub struct Finding {
 
 /// Everything but the self-test, which needs all of this: see [`crate::canary`].
 pub fn inspect() -> Vec<Finding> {
-    vec![kernel(), btf(), cgroup_v2(), bpffs(), capabilities(), sysctls(), ipv6()]
+    vec![kernel(), btf(), cgroup_v2(), agent_cgroup(), bpffs(), capabilities(), sysctls(), ipv6()]
 }
 
 /// Mounts bpffs where it should be, if it is not. Systemd does it at boot; containers and small systems do not.
@@ -74,6 +74,14 @@ fn cgroup_v2() -> Finding {
         found,
         "mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup (or boot with systemd.unified_cgroup_hierarchy=1)",
     )
+}
+
+/// The connect hooks know the agent by a cgroup that it shares with nobody; it makes one at start.
+fn agent_cgroup() -> Finding {
+    let writable = |path: &Path| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
+    let ok = cgroup::mount().is_some_and(|mount| writable(&mount));
+    let found = if ok { "the agent can make one of its own" } else { "the agent cannot make one of its own" };
+    finding("agent-cgroup", ok, found.to_owned(), "mount /sys/fs/cgroup writable, from the host")
 }
 
 fn bpffs() -> Finding {

@@ -15,7 +15,7 @@ use aya::{
 use model::Marks;
 use netns::Netns;
 
-use crate::{Config, Error, link, logs, maps::Maps, pins};
+use crate::{Config, Error, journal::Journal, link, logs, maps::Maps, pins};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
@@ -49,9 +49,14 @@ impl Programs {
     ///
     /// 5.18, for `bpf_set_retval`.
     pub fn attach(config: &Config) -> Result<Self, Error> {
+        let is_new_layout = !config.pins.maps().exists();
         config.pins.create()?;
         let mut loader = Loader::new(config);
         let mut object = loader.load(0)?;
+        let mut maps = Maps::open(&config.pins)?;
+        if is_new_layout {
+            refuse_meanwhile(config, &mut maps)?;
+        }
         let cgroup = File::open(&config.cgroup).map_err(|source| Error::File {
             op: "open cgroup",
             path: config.cgroup.clone(),
@@ -60,7 +65,7 @@ impl Programs {
         for program in [name::CONNECT4, name::CONNECT6] {
             attach_connect(&mut object, program, &cgroup, &config.pins.connect_link(program))?;
         }
-        Ok(Self { maps: Maps::open(&config.pins)?, loader, object })
+        Ok(Self { maps, loader, object })
     }
 
     /// Sends what the programs log, all instances of the node, to our own log. Must be called inside a tokio
@@ -121,6 +126,13 @@ impl Loader {
         Array::try_from(map).and_then(|mut map| map.set(0, instance, 0)).map_err(failed)?;
         Ok(object)
     }
+}
+
+/// The maps of an agent with another layout cannot be read, but its journal can. Its pods are entered before
+/// programs that look here replace those that look there, so that a closed pod is never let through.
+fn refuse_meanwhile(config: &Config, maps: &mut Maps) -> Result<(), Error> {
+    let (entries, _) = Journal::new(&config.journal).all();
+    entries.iter().try_for_each(|entry| maps.set_pod(entry.netns_cookie, entry.when_agent_down))
 }
 
 fn attach_connect(object: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use app::{
     api::{self, Request, Waited},
     client::{Asked, ask},
@@ -29,7 +29,7 @@ pub(crate) fn run(
     timeout: SignedDuration,
 ) -> Result<Outcome> {
     ensure!(!timeout.is_negative(), "--timeout must not be negative");
-    let end = Instant::now() + timeout.unsigned_abs();
+    let end = Instant::now().checked_add(timeout.unsigned_abs()).context("--timeout is too long")?;
     let condition = match condition {
         Condition::Ready => api::Condition::Ready,
         Condition::Captured { pod } => api::Condition::Captured(pod.clone()),

@@ -1,6 +1,6 @@
 use std::{fs, path::PathBuf};
 
-use model::{ObjectName, PodUid};
+use model::{ObjectName, PodUid, WhenAgentDown};
 
 use super::{Entry, Journal};
 use crate::{Error, Steering, desired::Family, plan::Change};
@@ -29,6 +29,7 @@ fn entry(uid: &str) -> Entry {
         netns: "/run/netns/web".into(),
         netns_cookie: 7,
         netns_inode: 4_026_532_000,
+        when_agent_down: WhenAgentDown::Open,
         steering: Steering::default(),
         changes: vec![
             Change::Sysctl { name: "net/ipv4/fwmark_reflect".into(), before: "0".into(), after: "1".into() },
