@@ -1,5 +1,4 @@
 //! The seed corpus of the fuzzed configuration parser: whatever the file holds, it is taken or refused by name.
-#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 use std::{fs, path::Path};
 
