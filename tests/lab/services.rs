@@ -210,7 +210,7 @@ fn new_endpoints_take_new_connections_and_old_ones_stay() {
 /// Pods that serve HTTP and say who they are.
 struct Webs {
     pods: Vec<Pod>,
-    _servers: Vec<Server>,
+    servers: Vec<Server>,
 }
 
 // === impl Webs ===
@@ -218,7 +218,7 @@ struct Webs {
 impl Webs {
     /// Some of them outside the mesh: who serves need not be captured.
     fn start(mesh: &Mesh, names: &[&str]) -> Self {
-        let mut webs = Self { pods: Vec::new(), _servers: Vec::new() };
+        let mut webs = Self { pods: Vec::new(), servers: Vec::new() };
         for (index, name) in names.iter().enumerate() {
             let builder = mesh.node.pod(NAMESPACE, name);
             let builder = if index % 2 == 1 { builder.label(LABEL, "none") } else { builder };
@@ -228,7 +228,7 @@ impl Webs {
     }
 
     fn add(&mut self, pod: Pod) {
-        self._servers.push(pod.serve(Mode::Http, PORT).unwrap());
+        self.servers.push(pod.serve(Mode::Http, PORT).unwrap());
         self.pods.push(pod);
     }
 

@@ -157,7 +157,7 @@ impl Rule {
                 .iter()
                 .position(|s| s.pod.matches(pod) && s.namespace.matches(namespace))
                 .map(|position| format!("configuration enablementSelectors[{position}]"))
-                .ok_or(Uncaptured::NoLabel),
+                .ok_or(Uncaptured::NoSelector),
         }
     }
 }

@@ -39,6 +39,8 @@ pub enum Enrolment {
 pub enum Uncaptured {
     /// No label asks for it.
     NoLabel,
+    /// None of the configured `enablementSelectors` matches.
+    NoSelector,
     /// The pod's own label `istio.io/dataplane-mode=none`.
     OptedOut,
     /// `spec.hostNetwork`: the pod has no network namespace of its own.
@@ -92,7 +94,8 @@ impl fmt::Display for Enrolment {
 impl fmt::Display for Uncaptured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoLabel => "no label istio.io/dataplane-mode=ambient on pod or namespace",
+            Self::NoLabel => "no label istio.io/dataplane-mode",
+            Self::NoSelector => "no enablementSelector of the configuration matches",
             Self::OptedOut => "pod label istio.io/dataplane-mode=none",
             Self::HostNetwork => "the pod uses the host's network",
             Self::Sidecar => "the pod has an Istio sidecar (annotation sidecar.istio.io/status)",

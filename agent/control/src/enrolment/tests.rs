@@ -107,7 +107,7 @@ fn selectors_replace_the_default_rule() {
         let pod_labels = labels(pod);
         let expected = match by {
             Some(n) => Enrolment::Enrolled(format!("configuration enablementSelectors[{n}]")),
-            None => Enrolment::NotEnrolled(Uncaptured::NoLabel),
+            None => Enrolment::NotEnrolled(Uncaptured::NoSelector),
         };
         assert_eq!(
             decide(&facts(&pod_labels), &labels(namespace), &config),
