@@ -31,6 +31,8 @@ pub mod index;
 pub mod manifest;
 /// PURE: the objects, and how they are called.
 pub mod object;
+/// PURE: text from outside, on a terminal.
+mod printable;
 /// PURE: why an object was not taken.
 pub mod refusal;
 /// PURE: label selectors.

@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::{
     object::{Kind, Object, ObjectKey},
-    refusal::printable,
+    printable::printable,
 };
 
 mod documents;

@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use model::ObjectName;
 
-use crate::refusal::printable;
+use crate::printable::printable;
 
 /// The namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use crate::object::ObjectKey;
-
-/// Characters; enough for every reason that we give, with the longest name in it.
-const PRINTED_MAX: usize = 400;
+use crate::{object::ObjectKey, printable::printable};
 
 /// An object, or one field of it, that the index does not take. Its last good version stays.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,23 +19,6 @@ pub struct Refusal {
 pub(crate) struct Invalid {
     pub(crate) field: String,
     pub(crate) reason: String,
-}
-
-/// What came from outside goes on a terminal and into a log only so: one line, of bounded length.
-pub(crate) fn printable(text: impl fmt::Display) -> String {
-    let text = text.to_string();
-    let mut chars = text.chars();
-    let mut printable = String::new();
-    for c in chars.by_ref().take(PRINTED_MAX) {
-        match c.is_control() {
-            true => printable.extend(c.escape_default()),
-            false => printable.push(c),
-        }
-    }
-    if chars.next().is_some() {
-        printable.push('…');
-    }
-    printable
 }
 
 // === impl Invalid ===

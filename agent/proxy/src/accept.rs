@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     Direction,
-    connections::Live,
+    connection::{Accepted, Connection},
     failure::Failure,
     inbound, outbound,
     pods::{OpenPod, Presence},
@@ -18,22 +18,6 @@ use crate::{
     shared::Shared,
     stream::Stream,
 };
-
-/// What every stage of one connection needs.
-#[derive(Clone, Debug)]
-pub(crate) struct Connection {
-    pub(crate) shared: Arc<Shared>,
-    /// The pod in whose namespace it was accepted.
-    pub(crate) pod: Arc<OpenPod>,
-    pub(crate) live: Arc<Live>,
-}
-
-/// A connection of which only the client is known.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    pub(crate) client: Stream,
-    pub(crate) connection: Connection,
-}
 
 /// How long an accept loop rests after an error: doubled from the first to the last while errors go on.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));

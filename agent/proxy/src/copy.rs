@@ -2,48 +2,19 @@
 
 mod both_ways;
 
-use std::{fmt, future::pending, time::Duration};
+use std::{future::pending, time::Duration};
 
 use both_ways::both_ways;
 use socket2::SockRef;
 
 use crate::{
+    connection::{Addressed, Connected},
     connections::Stage,
+    end::End,
     failure::Failure,
-    keepalive::{self, Application},
-    load::Load,
+    keepalive,
     meter::Meter,
-    original_dst::Addressed,
-    pods::{Claim, Presence},
-    stream::Stream,
 };
-
-/// A connection whose two sockets are connected. The sockets are dropped first, then what was held for them.
-#[derive(Debug)]
-pub(crate) struct Connected {
-    pub(crate) server: Stream,
-    pub(crate) addressed: Addressed,
-    /// The applications at either end that are on this node.
-    pub(crate) applications: Vec<Application>,
-    pub(crate) held: Held,
-}
-
-/// What a connection keeps others from while it lasts.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    #[expect(dead_code, reason = "held for its drop")]
-    pub(crate) claim: Option<Claim>,
-    #[expect(dead_code, reason = "held for its drop")]
-    pub(crate) presence: Option<Presence>,
-    pub(crate) load: Option<Load>,
-}
-
-/// Which of the two sockets of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Client,
-    Server,
-}
 
 pub(crate) async fn copy(connected: Connected) -> Result<(), Failure> {
     // What was bound last is dropped first: the sockets.
@@ -75,16 +46,5 @@ async fn idle(limit: Option<Duration>, meter: &Meter) -> Failure {
             Failure::Idle { after }
         }
         None => pending().await,
-    }
-}
-
-// === impl End ===
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        })
     }
 }

@@ -7,12 +7,13 @@ use nix::errno::Errno;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    accept::Connection,
+    connection::Addressed,
+    connection::Connection,
+    connection::{Connected, Held},
     connections::Stage,
-    copy::{Connected, End, Held},
+    end::End,
     failure::Failure,
     keepalive::Application,
-    original_dst::Addressed,
     pods::{Claim, OpenPod, Presence},
     socket,
     stream::Stream,
@@ -42,7 +43,7 @@ pub(crate) async fn deliver(
     let served =
         Application { pod: Arc::clone(to), local: endpoint.0, remote: claim.tuple.client, far: End::Client };
     let mut applications = vec![served];
-    applications.extend(Application::that_dialled(&addressed));
+    applications.extend(addressed.dialler());
     let held = Held { claim: Some(claim), presence, load: None };
     Ok(Connected { server, addressed, applications, held })
 }

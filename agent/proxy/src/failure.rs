@@ -6,7 +6,7 @@ use model::{EndpointAddr, ObjectName, OriginalDst};
 use nix::errno::Errno;
 use route::Refusal;
 
-use crate::{Reason, copy::End};
+use crate::{Reason, end::End};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -94,7 +94,13 @@ impl Kind {
             Some(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::ECONNABORTED | Errno::EPIPE) => Self::Reset,
             Some(Errno::ETIMEDOUT) => Self::TimedOut,
             Some(
-                Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN | Errno::ENETDOWN | Errno::EACCES,
+                Errno::EHOSTUNREACH
+                | Errno::ENETUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::ENETDOWN
+                // A route of type `prohibit`, and one of type `blackhole`.
+                | Errno::EACCES
+                | Errno::EINVAL,
             ) => Self::Unreachable,
             _ => Self::Other,
         }

@@ -7,11 +7,10 @@ use model::EndpointAddr;
 use tokio::time::timeout;
 
 use crate::{
+    connection::Addressed,
+    connection::{Connected, Held},
     connections::Stage,
-    copy::{Connected, Held},
     failure::Failure,
-    keepalive::Application,
-    original_dst::Addressed,
     socket,
     stream::Stream,
 };
@@ -19,7 +18,7 @@ use crate::{
 pub(crate) async fn forward(addressed: Addressed, endpoint: EndpointAddr) -> Result<Connected, Failure> {
     addressed.connection.live.reached(Stage::Forward);
     let server = addressed.while_client_waits(connect(&addressed, endpoint)).await?;
-    let applications = Application::that_dialled(&addressed).into_iter().collect();
+    let applications = addressed.dialler().into_iter().collect();
     Ok(Connected { server, addressed, applications, held: Held::default() })
 }
 

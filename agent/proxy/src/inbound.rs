@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::EndpointAddr;
 
 use crate::{
-    accept::Accepted, copy::copy, deliver::deliver, failure::Failure, original_dst::original_dst,
+    connection::Accepted, copy::copy, deliver::deliver, failure::Failure, original_dst::original_dst,
     tuples::Wanted,
 };
 

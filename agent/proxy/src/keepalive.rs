@@ -15,9 +15,7 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 use socket2::SockRef;
 
-use crate::{
-    connections::Direction, copy::End, meter::Meter, original_dst::Addressed, pods::OpenPod, socket,
-};
+use crate::{end::End, meter::Meter, pods::OpenPod, socket};
 
 /// The index of `lo` in every network namespace; what reaches an application by way of us comes over it.
 const LOOPBACK: u32 = 1;
@@ -56,17 +54,6 @@ pub(crate) async fn copy_intent<'a>(
 // === impl Application ===
 
 impl Application {
-    /// The one that dialled, if it is in this pod.
-    pub(crate) fn that_dialled(addressed: &Addressed) -> Option<Self> {
-        let live = &addressed.connection.live;
-        (live.direction == Direction::Outbound).then(|| Self {
-            pod: Arc::clone(&addressed.connection.pod),
-            local: live.client.0,
-            remote: addressed.original_dst.0,
-            far: End::Server,
-        })
-    }
-
     /// Whether there is nothing more to ask.
     fn asked<'a>(&self, idle: Duration, facing: impl Fn(End) -> SockRef<'a>) -> bool {
         let answer = self.keepalive_left().and_then(|left| match left {

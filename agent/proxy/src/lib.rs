@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod reason;
 
 mod accept;
+mod connection;
 mod inbound;
 mod outbound;
 
@@ -37,6 +38,7 @@ mod resolve;
 mod affinity;
 mod buffer;
 mod connections;
+mod end;
 mod failure;
 mod keepalive;
 mod load;

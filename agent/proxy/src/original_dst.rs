@@ -1,28 +1,13 @@
 //! What the application dialled: the local address of the accepted socket.
 
-use model::{ClientAddr, OriginalDst, canonical};
+use model::{OriginalDst, canonical};
 
 use crate::{
-    accept::{Accepted, Connection},
+    connection::{Accepted, Addressed},
     connections::{Direction, Stage},
-    copy::End,
     failure::Failure,
-    pods::Claim,
-    stream::Stream,
     tuples::Tuple,
 };
-
-/// A connection whose two addresses are known, and that is not one of ours.
-#[derive(Debug)]
-pub(crate) struct Addressed {
-    pub(crate) client: Stream,
-    pub(crate) connection: Connection,
-    pub(crate) original_dst: OriginalDst,
-    /// The mark of the client's socket.
-    pub(crate) mark: u32,
-    /// The addresses, while a delivery in this pod must not use the same.
-    pub(crate) claim: Option<Claim>,
-}
 
 pub(crate) fn original_dst(accepted: Accepted) -> Result<Addressed, Failure> {
     let Accepted { client, connection } = accepted;
@@ -49,24 +34,4 @@ pub(crate) fn original_dst(accepted: Accepted) -> Result<Addressed, Failure> {
         }
     };
     Ok(Addressed { client, connection, original_dst: addr, mark, claim })
-}
-
-// === impl Addressed ===
-
-impl Addressed {
-    pub(crate) fn client_addr(&self) -> ClientAddr {
-        self.connection.live.client
-    }
-
-    /// Runs a connect, and gives it up as soon as the client has gone.
-    pub(crate) async fn while_client_waits<T>(
-        &self,
-        connecting: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        tokio::select! {
-            biased;
-            result = connecting => result,
-            source = self.client.broken() => Err(Failure::Broken { end: End::Client, source }),
-        }
-    }
 }

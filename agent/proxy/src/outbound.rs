@@ -1,7 +1,7 @@
 //! A connection that the pod dialled, on one screen.
 
 use crate::{
-    accept::Accepted,
+    connection::Accepted,
     copy::copy,
     deliver::deliver,
     failure::Failure,

@@ -6,13 +6,13 @@ use model::{Affinity, EndpointAddr, Service, Snapshot};
 use route::{Candidates, Resolution, select};
 
 use crate::{
-    accept::Connection,
     affinity::Key,
+    connection::Addressed,
+    connection::Connection,
     connections::Stage,
     failure::Failure,
     load::Load,
     lock::lock,
-    original_dst::Addressed,
     pods::{OpenPod, Presence},
 };
 

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::refusal::printable;
+use crate::printable::printable;
 
 /// More than any manifest, and little enough for a node.
 const FILE_MAX: u64 = 32 * 1024 * 1024;

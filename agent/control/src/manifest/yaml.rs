@@ -7,7 +7,7 @@ use serde_saphyr::{
 };
 
 use super::documents::Document;
-use crate::refusal::printable;
+use crate::printable::printable;
 
 /// Deeper than any object of Kubernetes, CRDs with their schemas included. The parser recurses, and without
 /// optimisation 80 levels are the end of a thread's 2 MiB of stack.

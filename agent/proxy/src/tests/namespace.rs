@@ -20,7 +20,7 @@ use rtnetlink::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{copy::End, keepalive::Application, pods::OpenPod};
+use crate::{end::End, keepalive::Application, pods::OpenPod};
 
 pub(super) const CAPTURED: u32 = 0x100;
 pub(super) const AGENT: u32 = 0x200;
