@@ -14,17 +14,20 @@ pub(crate) struct Args {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::run()?;
     let Args { release } = *args;
-    if release { self::release(workspace) } else { build(workspace, &[]) }
+    build(workspace, if release { &["--release"] } else { &[] })
 }
 
-/// The programs of the product and those of the lab: what demo and standing lab run.
-pub(crate) fn release_with_lab(workspace: &Workspace) -> Result<()> {
-    build(workspace, &["--release", "--package", "harness"])
-}
-
-/// What the lab tests run; the programs of the lab they build for themselves.
+/// The product as it ships.
 pub(crate) fn release(workspace: &Workspace) -> Result<()> {
     build(workspace, &["--release"])
+}
+
+/// The product, and the programs of the lab, which nobody waits for: not optimised, and apart from the product, so
+/// that its dependencies are not built again with their features.
+pub(crate) fn release_with_lab(workspace: &Workspace) -> Result<()> {
+    release(workspace)?;
+    shell::step("build the lab");
+    shell::run(workspace.cargo().args(["build", "--locked", "--package", "harness"]))
 }
 
 fn build(workspace: &Workspace, more: &[&str]) -> Result<()> {

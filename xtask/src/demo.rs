@@ -17,8 +17,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let Args { keep } = *args;
     setup::run()?;
     build::release_with_lab(workspace)?;
-    let mut demo = Command::new(workspace.program("demo"));
-    demo.env("MILLSTREAM_BIN", workspace.program("millstream"));
+    let mut demo = Command::new(workspace.lab_program("demo"));
+    demo.env("MILLSTREAM_BIN", workspace.millstream());
     if keep {
         demo.arg("--keep");
     }

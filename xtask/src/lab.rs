@@ -29,12 +29,12 @@ enum LabCommand {
 }
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    let program = workspace.program("lab");
+    let program = workspace.lab_program("lab");
     if !matches!(args.command, LabCommand::Up) {
         ensure!(program.exists(), "no lab was ever built here; `cargo xtask lab up` builds one");
     }
     let mut lab = Command::new(program);
-    lab.env("MILLSTREAM_BIN", workspace.program("millstream"));
+    lab.env("MILLSTREAM_BIN", workspace.millstream());
     match &args.command {
         LabCommand::Up => {
             setup::run()?;

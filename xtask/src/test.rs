@@ -94,7 +94,7 @@ fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
             .cargo()
             .args(["test", "--package", "harness", "--locked", "--"])
             .args(filter)
-            .env("MILLSTREAM_BIN", workspace.program("millstream"))
+            .env("MILLSTREAM_BIN", workspace.millstream())
             // Errors name what they were about; where they were made would bury that.
             .env("RUST_LIB_BACKTRACE", "0"),
     )

@@ -49,9 +49,13 @@ impl Workspace {
         self.target.join("bpf")
     }
 
-    /// A program of the release build.
-    pub(crate) fn program(&self, name: &str) -> PathBuf {
-        self.target.join("release").join(name)
+    pub(crate) fn millstream(&self) -> PathBuf {
+        self.target.join("release/millstream")
+    }
+
+    /// A program of the lab.
+    pub(crate) fn lab_program(&self, name: &str) -> PathBuf {
+        self.target.join("debug").join(name)
     }
 }
 
