@@ -29,6 +29,8 @@ pub struct Kernel {
     entry: Option<WhenAgentDown>,
     listeners: Vec<Slot>,
     steered: bool,
+    /// Every interface of the pod is guarded.
+    guarded: bool,
     /// With `own` from the map.
     actual: Actual,
     steering: Steering,
@@ -68,10 +70,16 @@ impl Kernel {
             entry: maps.pod(cookie)?,
             listeners: listeners.collect(),
             steered: pins.is_steered(cookie),
+            guarded: is_guarded(&pins, cookie, &found),
             actual: Actual { own: maps.addresses(cookie)?.into_iter().collect(), ..found },
             steering: entry.steering,
         }))
     }
+}
+
+fn is_guarded(pins: &Pins, cookie: u64, found: &Actual) -> bool {
+    let guarded = pins.guarded(cookie);
+    found.interfaces.keys().all(|ifindex| guarded.contains(ifindex))
 }
 
 /// The kernel's facts about one `connect(2)`, for the programs' own decision.
@@ -190,7 +198,7 @@ fn steer(
             let mark = steering.marks.captured;
             story.tell("connect", format!("marked {mark:#x}"), format!("{pods}; LISTENERS[{slot}] open"));
             if let Some(gap) = turn(story, kernel, destination) {
-                return (Verdict::Direct, format!("gets round the proxy: {gap}"));
+                return stray(story, kernel, &gap);
             }
             if !kernel.steered {
                 story.tell("steer", "nobody takes it", "no sk_lookup link is pinned for the namespace");
@@ -234,6 +242,16 @@ fn turn(story: &mut Story, kernel: &Kernel, destination: SocketAddr) -> Option<S
             Some("its namespace lacks the route".to_owned())
         }
     }
+}
+
+/// A marked packet that no rule turns is about to leave by an interface.
+fn stray(story: &mut Story, kernel: &Kernel, gap: &str) -> (Verdict, String) {
+    if kernel.guarded {
+        story.tell("guard", "does not leave", "a guard link is pinned for every interface");
+        return (Verdict::Refused, format!("is lost: {gap}"));
+    }
+    story.tell("guard", "leaves", "not every interface has a guard");
+    (Verdict::Direct, format!("gets round the proxy: {gap}"))
 }
 
 /// resolve → select → deliver | forward

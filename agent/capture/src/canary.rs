@@ -16,8 +16,7 @@ use netns::Netns;
 use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
 
 use crate::{
-    Capture, Config, Error, Listener, Pins, PodSpec, Programs, Steering, cgroup, cleanup::cleanup,
-    pod::Listen,
+    Capture, Config, Error, Listen, Listener, Pins, PodSpec, Programs, Steering, cgroup, cleanup::cleanup,
 };
 
 /// RFC 5737: addresses that belong to nobody.

@@ -8,14 +8,16 @@ use crate::{Error, Steering, desired::Actual, netlink::Netlink, plan::Change, sy
 
 /// What is found inside the namespace; of the node's maps it knows nothing.
 pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Result<Actual, Error> {
+    let interfaces = netlink.interfaces().await?;
     let mut sysctls = BTreeMap::new();
-    for (name, _) in sysctl::WANTED {
-        if let Some(value) = sysctl::read(netns, name)? {
-            sysctls.insert(name.to_owned(), value);
+    for name in sysctl::wanted(interfaces.values()).into_keys() {
+        if let Some(value) = sysctl::read(netns, &name)? {
+            sysctls.insert(name, value);
         }
     }
     Ok(Actual {
         sysctls,
+        interfaces,
         assigned: netlink.addresses().await?,
         rules: netlink.rules(steering).await?,
         routes: netlink.routes(steering).await?,
@@ -32,6 +34,7 @@ pub(crate) async fn revert(
 ) -> Result<(), Error> {
     match change {
         Change::Sysctl { name, before, after } => {
+            // Not there any more: its interface is gone.
             if sysctl::read(netns, name)?.as_ref() == Some(after) {
                 sysctl::write(netns, name, before)?;
             }

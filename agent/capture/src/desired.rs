@@ -20,10 +20,12 @@ pub enum Family {
 /// What is found in the namespace, and in the node's maps for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
-    /// Those of [`sysctl::WANTED`] that exist there.
+    /// Those of [`sysctl::wanted`] that exist there.
     pub sysctls: BTreeMap<String, String>,
     /// Addresses assigned in the namespace, those of `lo` included.
     pub assigned: Vec<IpAddr>,
+    /// The interfaces but `lo`, by index.
+    pub interfaces: BTreeMap<u32, String>,
     /// Families that have our rule.
     pub rules: BTreeSet<Family>,
     /// Our route of each family, with its source address.
@@ -34,6 +36,8 @@ pub struct Actual {
     pub listening: bool,
     /// The `steer` program of this agent is attached.
     pub steered: bool,
+    /// The interfaces whose egress this agent's `guard` watches.
+    pub guarded: BTreeSet<u32>,
     /// The entry in `PODS`.
     pub entry: Option<WhenAgentDown>,
 }
@@ -45,6 +49,8 @@ pub struct Desired {
     /// One rule and one route for each family that the pod can speak; the address becomes the source of what
     /// the route turns, else an application would appear to call from its destination's address.
     pub families: BTreeMap<Family, IpAddr>,
+    /// Interfaces to be guarded, by index.
+    pub guards: BTreeMap<u32, String>,
     pub entry: WhenAgentDown,
 }
 
@@ -63,10 +69,10 @@ impl Family {
 
 /// What the namespace should look like, given what it has and the addresses that Kubernetes knows of.
 pub fn desire(actual: &Actual, pod_ips: &[IpAddr], entry: WhenAgentDown) -> Desired {
-    let sysctls = sysctl::WANTED
+    let sysctls = sysctl::wanted(actual.interfaces.values())
         .into_iter()
-        .filter(|(name, _)| actual.sysctls.contains_key(*name))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .filter(|(name, _)| actual.sysctls.contains_key(name))
+        .map(|(name, value)| (name, value.to_owned()))
         .collect();
     let own: BTreeSet<IpAddr> =
         actual.assigned.iter().map(IpAddr::to_canonical).filter(|ip| !ip.is_loopback()).collect();
@@ -74,7 +80,7 @@ pub fn desire(actual: &Actual, pod_ips: &[IpAddr], entry: WhenAgentDown) -> Desi
         .into_iter()
         .filter_map(|family| Some((family, source(family, &actual.assigned, pod_ips)?)))
         .collect();
-    Desired { sysctls, own, families, entry }
+    Desired { sysctls, own, families, guards: actual.interfaces.clone(), entry }
 }
 
 /// The pod's own address if it is really assigned, else the first one that can leave the pod.

@@ -29,6 +29,7 @@ pub mod plan;
 pub mod pod;
 pub mod preflight;
 mod programs;
+mod spec;
 pub mod sysctl;
 pub mod verify;
 
@@ -36,5 +37,6 @@ pub use config::{Config, Steering};
 pub use error::Error;
 pub use netlink::Netlink;
 pub use pins::Pins;
-pub use pod::{Capture, Listen, Listener, PodSpec};
+pub use pod::Capture;
 pub use programs::Programs;
+pub use spec::{Listen, Listener, PodSpec};

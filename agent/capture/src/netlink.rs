@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt, channel::mpsc::UnboundedReceiver};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressMessage},
+    link::{LinkAttribute, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType},
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
@@ -50,6 +51,20 @@ impl Netlink {
         let messages: Vec<AddressMessage> =
             self.handle.address().get().execute().try_collect().await.map_err(failed("list addresses"))?;
         Ok(messages.iter().filter_map(address).collect())
+    }
+
+    /// The interfaces of the namespace but `lo`, by index.
+    pub async fn interfaces(&self) -> Result<BTreeMap<u32, String>, Error> {
+        let links: Vec<LinkMessage> =
+            self.handle.link().get().execute().try_collect().await.map_err(failed("list interfaces"))?;
+        let name = |link: &LinkMessage| {
+            link.attributes.iter().find_map(|a| match a {
+                LinkAttribute::IfName(name) => Some(name.clone()),
+                _ => None,
+            })
+        };
+        let others = links.iter().filter(|link| link.header.index != abi::LOOPBACK_IFINDEX);
+        Ok(others.filter_map(|link| Some((link.header.index, name(link)?))).collect())
     }
 
     /// The families that have our rule.

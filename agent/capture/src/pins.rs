@@ -1,12 +1,14 @@
 //! Where things are pinned: one directory per node under bpffs.
 //!
 //! ```text
-//! /sys/fs/bpf/millstream/NODE/v1/PODS …          maps, under the version of their layout
+//! /sys/fs/bpf/millstream/NODE/v2/PODS …          maps, under the version of their layout
 //! /sys/fs/bpf/millstream/NODE/links/connect4 …   links of the node
 //! /sys/fs/bpf/millstream/NODE/links/steer-COOKIE links of the pods, by SO_NETNS_COOKIE
+//! /sys/fs/bpf/millstream/NODE/links/guard-COOKIE-IFINDEX
 //! ```
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -52,22 +54,34 @@ impl Pins {
         self.links().join(format!("steer-{netns_cookie:x}"))
     }
 
+    pub(crate) fn guard_link(&self, netns_cookie: u64, ifindex: u32) -> PathBuf {
+        self.links().join(format!("guard-{netns_cookie:x}-{ifindex}"))
+    }
+
+    /// The interfaces of this namespace that have a pinned `guard` link.
+    pub fn guarded(&self, netns_cookie: u64) -> Vec<u32> {
+        let prefix = format!("guard-{netns_cookie:x}-");
+        self.link_names().filter_map(|name| name.strip_prefix(&prefix)?.parse().ok()).collect()
+    }
+
     /// A `steer` link is pinned for this namespace.
     pub fn is_steered(&self, netns_cookie: u64) -> bool {
         self.steer_link(netns_cookie).exists()
     }
 
-    /// The namespaces that have a pinned `steer` link.
-    pub(crate) fn steered(&self) -> Vec<u64> {
-        let Ok(entries) = fs::read_dir(self.links()) else {
-            return Vec::new();
+    /// The namespaces that have a pinned link.
+    pub(crate) fn namespaces(&self) -> BTreeSet<u64> {
+        let cookie = |name: String| {
+            let of_steer = name.strip_prefix("steer-");
+            let of_guard = || name.strip_prefix("guard-")?.split('-').next();
+            u64::from_str_radix(of_steer.or_else(of_guard)?, 16).ok()
         };
-        entries
-            .flatten()
-            .filter_map(|entry| {
-                u64::from_str_radix(entry.file_name().to_str()?.strip_prefix("steer-")?, 16).ok()
-            })
-            .collect()
+        self.link_names().filter_map(cookie).collect()
+    }
+
+    fn link_names(&self) -> impl Iterator<Item = String> {
+        let entries = fs::read_dir(self.links()).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok())
     }
 
     pub(crate) fn create(&self) -> Result<(), Error> {

@@ -17,6 +17,14 @@ pub enum Step {
     RemoveOwnAddress(IpAddr),
     Listen,
     Steer,
+    Guard {
+        ifindex: u32,
+        interface: String,
+    },
+    /// The interface is gone.
+    ForgetGuard {
+        ifindex: u32,
+    },
     /// From here on new connections are captured.
     Begin(WhenAgentDown),
 }
@@ -32,7 +40,7 @@ pub enum Change {
 
 /// What leads from `actual` to `desired`. Empty when nothing is to be done.
 pub fn plan(actual: &Actual, desired: &Desired) -> Vec<Step> {
-    let Desired { sysctls, own, families, entry } = desired;
+    let Desired { sysctls, own, families, guards, entry } = desired;
     let mut steps = Vec::new();
     for (name, after) in sysctls {
         let before = actual.sysctls.get(name).cloned().unwrap_or_default();
@@ -57,6 +65,13 @@ pub fn plan(actual: &Actual, desired: &Desired) -> Vec<Step> {
     if !actual.steered {
         steps.push(Step::Steer);
     }
+    for (&ifindex, interface) in guards {
+        if !actual.guarded.contains(&ifindex) {
+            steps.push(Step::Guard { ifindex, interface: interface.clone() });
+        }
+    }
+    let vanished = actual.guarded.iter().filter(|ifindex| !guards.contains_key(ifindex));
+    steps.extend(vanished.map(|&ifindex| Step::ForgetGuard { ifindex }));
     if actual.entry != Some(*entry) {
         steps.push(Step::Begin(*entry));
     }

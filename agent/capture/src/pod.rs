@@ -1,21 +1,19 @@
 //! One pod's capture: observe → desire → plan → apply, and its undoing.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::IpAddr,
-    os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
-    sync::{Arc, Mutex},
+    os::fd::AsFd,
+    sync::Mutex,
 };
 
 use abi::Slot;
-use model::{ObjectName, PodUid, WhenAgentDown};
-use netns::Netns;
+use model::PodUid;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::{
-    Config, Error, Programs,
+    Config, Error, Listen, Listener, PodSpec, Programs,
     change::{look, merge, revert},
     cleanup,
     desired::{Actual, Desired, desire},
@@ -23,35 +21,9 @@ use crate::{
     maps::Maps,
     netlink::Netlink,
     plan::{Change, Step, plan},
-    sysctl,
+    preflight, sysctl,
     verify::{NodeNetns, Refusal, holds_an_address},
 };
-
-/// A pod to be captured.
-#[derive(Clone, Debug)]
-pub struct PodSpec {
-    pub uid: PodUid,
-    pub name: ObjectName,
-    pub ips: Vec<IpAddr>,
-    pub netns_path: PathBuf,
-    pub netns: Arc<Netns>,
-    pub when_agent_down: WhenAgentDown,
-}
-
-/// A listening socket of the proxy inside the pod's namespace.
-#[derive(Debug)]
-pub struct Listener {
-    pub slot: Slot,
-    pub socket: OwnedFd,
-}
-
-/// Opens the proxy's listeners in a pod's namespace. The sockets returned are duplicates: the proxy keeps its
-/// own, and a slot empties when the last is closed.
-pub trait Listen {
-    fn listen(&self, pod: &PodSpec) -> Result<Vec<Listener>, String>;
-    /// Closes them and ends the connections that still need the pod.
-    fn close(&self, pod: &PodUid) -> impl Future<Output = ()> + Send;
-}
 
 /// The captured pods of a node.
 #[derive(Debug)]
@@ -60,6 +32,8 @@ pub struct Capture {
     programs: Mutex<Programs>,
     journal: Journal,
     node: NodeNetns,
+    /// Without TCX no interface is guarded.
+    has_tcx: bool,
     live: tokio::sync::Mutex<HashMap<PodUid, Live>>,
 }
 
@@ -70,6 +44,7 @@ struct Live {
     netlink: Netlink,
     listening: bool,
     steered: bool,
+    guarded: BTreeSet<u32>,
 }
 
 // === impl Capture ===
@@ -78,13 +53,12 @@ impl Capture {
     pub fn new(config: Config, programs: Programs) -> Result<Self, Error> {
         let journal = Journal::new(&config.journal);
         let node = NodeNetns::discover()?;
-        Ok(Self {
-            config,
-            programs: Mutex::new(programs),
-            journal,
-            node,
-            live: tokio::sync::Mutex::default(),
-        })
+        let has_tcx = preflight::has_tcx();
+        if !has_tcx {
+            warn!("This kernel has no TCX (Linux 6.6): ways round the connect hook are not guarded");
+        }
+        let live = tokio::sync::Mutex::default();
+        Ok(Self { config, programs: Mutex::new(programs), journal, node, has_tcx, live })
     }
 
     /// Captures a pod, or brings what is there up to date: twice is a no-op. Returns the steps that were taken.
@@ -101,7 +75,13 @@ impl Capture {
                 return Err(Refusal::ForeignAddress { path, addresses: spec.ips.clone() }.into());
             }
             self.forget_former_namespace(spec)?;
-            let fresh = Live { spec: spec.clone(), netlink, listening: false, steered: false };
+            let fresh = Live {
+                spec: spec.clone(),
+                netlink,
+                listening: false,
+                steered: false,
+                guarded: BTreeSet::new(),
+            };
             live.insert(spec.uid.clone(), fresh);
         }
         let pod = live.get_mut(&spec.uid).expect("inserted above if it was not there");
@@ -177,7 +157,7 @@ impl Capture {
     /// Removes what belongs to no pod of the journal: once all that are left have been adopted or abandoned.
     pub fn sweep(&self) -> Result<(), Error> {
         let (entries, _) = self.journal.all();
-        for cookie in self.config.pins.steered() {
+        for cookie in self.config.pins.namespaces() {
             if !entries.iter().any(|entry| entry.netns_cookie == cookie) {
                 self.forget_kernel_state(cookie)?;
             }
@@ -235,7 +215,7 @@ impl Capture {
 
     fn forget_kernel_state(&self, netns_cookie: u64) -> Result<(), Error> {
         self.with_maps(|maps| maps.remove_pod(netns_cookie))?;
-        Programs::unsteer(&self.config, netns_cookie)?;
+        Programs::detach(&self.config, netns_cookie)?;
         self.with_maps(|maps| {
             for slot in Slot::ALL {
                 maps.remove_listener(netns_cookie, slot)?;
@@ -248,14 +228,18 @@ impl Capture {
     }
 
     async fn observe(&self, pod: &Live) -> Result<(Actual, Desired), Error> {
-        let Live { spec, netlink, listening, steered } = pod;
-        let found = look(&spec.netns, netlink, &self.config.steering).await?;
+        let Live { spec, netlink, listening, steered, guarded } = pod;
+        let mut found = look(&spec.netns, netlink, &self.config.steering).await?;
+        if !self.has_tcx {
+            found.interfaces.clear();
+        }
         let cookie = spec.netns.cookie();
         let (own, entry) = self.with_maps(|maps| (maps.addresses(cookie), maps.pod(cookie)));
         let actual = Actual {
             own: own?.into_iter().collect(),
             listening: *listening,
             steered: *steered && self.config.pins.is_steered(cookie),
+            guarded: guarded.clone(),
             entry: entry?,
             ..found
         };
@@ -315,7 +299,7 @@ impl Capture {
     }
 
     async fn take(&self, pod: &mut Live, step: &Step, listen: &impl Listen) -> Result<(), Error> {
-        let Live { spec, netlink, listening, steered } = pod;
+        let Live { spec, netlink, listening, steered, guarded } = pod;
         let cookie = spec.netns.cookie();
         match step {
             Step::Change(Change::Sysctl { name, after, .. }) => sysctl::write(&spec.netns, name, after),
@@ -336,6 +320,15 @@ impl Capture {
                 self.with_programs(|programs| programs.steer(&self.config, &spec.netns))?;
                 *steered = true;
                 Ok(())
+            }
+            Step::Guard { ifindex, interface } => {
+                self.with_programs(|p| p.guard(&self.config, &spec.netns, *ifindex, interface))?;
+                guarded.insert(*ifindex);
+                Ok(())
+            }
+            Step::ForgetGuard { ifindex } => {
+                guarded.remove(ifindex);
+                Programs::unguard(&self.config, cookie, *ifindex)
             }
             Step::Begin(when) => self.with_maps(|maps| maps.set_pod(cookie, *when)),
         }
@@ -361,6 +354,12 @@ impl Capture {
                 pod.steered = false;
                 Programs::unsteer(&self.config, cookie)
             }
+            Step::Guard { ifindex, .. } => {
+                pod.guarded.remove(ifindex);
+                Programs::unguard(&self.config, cookie, *ifindex)
+            }
+            // Its interface is gone, and so is what it watched.
+            Step::ForgetGuard { .. } => Ok(()),
             Step::Begin(_) => self.with_maps(|maps| maps.remove_pod(cookie)),
         }
     }

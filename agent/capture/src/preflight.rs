@@ -33,7 +33,7 @@ pub struct Finding {
 
 /// Everything but the self-test, which needs all of this: see [`crate::canary`].
 pub fn inspect() -> Vec<Finding> {
-    vec![kernel(), btf(), cgroup_v2(), agent_cgroup(), bpffs(), capabilities(), sysctls(), ipv6()]
+    vec![kernel(), btf(), cgroup_v2(), agent_cgroup(), bpffs(), capabilities(), sysctls(), tcx(), ipv6()]
 }
 
 /// Mounts bpffs where it should be, if it is not. Systemd does it at boot; containers and small systems do not.
@@ -114,6 +114,19 @@ fn sysctls() -> Finding {
     let found = if writable { "net.ipv4.tcp_fwmark_accept can be set" } else { "/proc/sys is read-only" };
     let remedy = "run privileged, or mount a writable /proc/sys into the container";
     finding("sysctls", writable, found.to_owned(), remedy)
+}
+
+/// A fact rather than a demand: without it connections are captured, but ways round the connect hook are open.
+fn tcx() -> Finding {
+    let found =
+        if has_tcx() { "there" } else { "needs Linux 6.6: ways round the connect hook are not guarded" };
+    finding("tcx", true, found.to_owned(), "")
+}
+
+/// TCX came with Linux 6.6.
+pub fn has_tcx() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    version(&release).is_some_and(|version| version >= (6, 6))
 }
 
 /// A fact rather than a demand: IPv4 alone is fine.

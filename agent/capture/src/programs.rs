@@ -10,7 +10,10 @@ use abi::{Instance, name};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::Array,
-    programs::{CgroupAttachMode, CgroupSockAddr, ProgramError, ProgramFd, SkLookup, links::FdLink},
+    programs::{
+        CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, ProgramFd, SchedClassifier, SkLookup,
+        TcAttachType, links::FdLink, tc::TcAttachOptions,
+    },
 };
 use model::Marks;
 use netns::Netns;
@@ -95,7 +98,46 @@ impl Programs {
         pin_link(link, &pin)
     }
 
-    /// Ends the steering of a namespace: without its pin the link is gone.
+    /// Guards the egress of one interface of the namespace: first of all programs there, so that none before it
+    /// lets a packet out.
+    ///
+    /// # Minimum kernel version
+    ///
+    /// 6.6, for TCX.
+    pub(crate) fn guard(
+        &mut self,
+        config: &Config,
+        netns: &Netns,
+        ifindex: u32,
+        interface: &str,
+    ) -> Result<(), Error> {
+        let mut object = self.loader.load(netns.cookie())?;
+        let refused = |source| Error::Program { program: name::GUARD, source };
+        let program: &mut SchedClassifier = program_mut(&mut object, name::GUARD)?;
+        program.load().map_err(refused)?;
+        let pin = config.pins.guard_link(netns.cookie(), ifindex);
+        if adopt(&pin, program.fd().map_err(refused)?)? {
+            return Ok(());
+        }
+        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let attach = || program.attach_with_options(interface, TcAttachType::Egress, first);
+        let id = netns.run(attach)?.map_err(refused)?;
+        let link = program.take_link(id).map_err(refused)?;
+        pin_link(link.try_into().map_err(|_| unsupported(&pin))?, &pin)
+    }
+
+    pub(crate) fn unguard(config: &Config, netns_cookie: u64, ifindex: u32) -> Result<(), Error> {
+        pins::remove_file(&config.pins.guard_link(netns_cookie, ifindex))
+    }
+
+    /// Ends the steering of a namespace and the guarding of its interfaces: without its pin a link is gone.
+    pub(crate) fn detach(config: &Config, netns_cookie: u64) -> Result<(), Error> {
+        for ifindex in config.pins.guarded(netns_cookie) {
+            Self::unguard(config, netns_cookie, ifindex)?;
+        }
+        Self::unsteer(config, netns_cookie)
+    }
+
     pub(crate) fn unsteer(config: &Config, netns_cookie: u64) -> Result<(), Error> {
         pins::remove_file(&config.pins.steer_link(netns_cookie))
     }
@@ -143,11 +185,13 @@ fn attach_connect(object: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Pa
         return Ok(());
     }
     let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
-    let link: FdLink = program.take_link(id).map_err(refused)?.try_into().map_err(|_| {
-        // Linux 5.7 makes links of these attachments; `preflight` asks for far more.
-        Error::Pin { op: "pin", path: pin.to_owned(), source: io::ErrorKind::Unsupported.into() }
-    })?;
-    pin_link(link, pin)
+    let link = program.take_link(id).map_err(refused)?;
+    pin_link(link.try_into().map_err(|_| unsupported(pin))?, pin)
+}
+
+/// Old kernels make attachments that are no links; `preflight` asks for newer ones.
+fn unsupported(pin: &Path) -> Error {
+    Error::Pin { op: "pin", path: pin.to_owned(), source: io::ErrorKind::Unsupported.into() }
 }
 
 /// Puts the program behind a link pinned earlier. `false` where there is none, or where what it was attached to

@@ -1,6 +1,6 @@
 //! Per-namespace sysctls, read and written from inside the namespace.
 
-use std::{fs, io, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
 use netns::Netns;
 
@@ -13,8 +13,25 @@ use crate::Error;
 /// - `fwmark_reflect`: so does the RST of a closed port; without it the client would wait for a timeout.
 ///
 /// Source: <https://docs.kernel.org/networking/ip-sysctl.html>.
-pub const WANTED: [(&str, &str); 3] =
-    [("net/ipv4/tcp_fwmark_accept", "1"), ("net/ipv4/fwmark_reflect", "1"), ("net/ipv6/fwmark_reflect", "1")];
+const OF_THE_POD: [(&str, &str); 4] = [
+    ("net/ipv4/tcp_fwmark_accept", "1"),
+    ("net/ipv4/fwmark_reflect", "1"),
+    ("net/ipv6/fwmark_reflect", "1"),
+    ("net/ipv4/conf/all/rp_filter", "0"),
+];
+
+/// What each interface that is guarded needs: a packet that the guard turned comes in with a source address of our
+/// own. Of the two `rp_filter`s the kernel takes the larger.
+const OF_AN_INTERFACE: [(&str, &str); 2] = [("accept_local", "1"), ("rp_filter", "0")];
+
+/// Every sysctl that matters in a pod with these interfaces, with the value it should have.
+pub fn wanted<'a>(interfaces: impl IntoIterator<Item = &'a String>) -> BTreeMap<String, &'static str> {
+    let of_the_pod = OF_THE_POD.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let of_interfaces = interfaces.into_iter().flat_map(|interface| {
+        OF_AN_INTERFACE.map(|(name, value)| (format!("net/ipv4/conf/{interface}/{name}"), value))
+    });
+    of_the_pod.chain(of_interfaces).collect()
+}
 
 /// The value of a sysctl in the namespace; `None` where this kernel or namespace has no such thing (IPv6 off).
 pub fn read(netns: &Netns, name: &str) -> Result<Option<String>, Error> {

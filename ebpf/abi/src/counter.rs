@@ -20,10 +20,19 @@ pub enum Counter {
     SteerReleasing = 12,
     SteerOpenAgentDown = 13,
     SteerRefusedAgentDown = 14,
+    GuardTurned = 15,
+    GuardReleasing = 16,
+    GuardLinkLocal = 17,
+    GuardOpenAgentDown = 18,
+    GuardDroppedAgentDown = 19,
+    GuardDroppedNoEthernet = 20,
+    GuardDroppedUnreadable = 21,
+    GuardPassedUnreadable = 22,
+    GuardOtherProtocol = 23,
 }
 
 impl Counter {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 24] = [
         Self::ConnectCaptured,
         Self::ConnectLoopback,
         Self::ConnectOwnAddress,
@@ -39,11 +48,26 @@ impl Counter {
         Self::SteerReleasing,
         Self::SteerOpenAgentDown,
         Self::SteerRefusedAgentDown,
+        Self::GuardTurned,
+        Self::GuardReleasing,
+        Self::GuardLinkLocal,
+        Self::GuardOpenAgentDown,
+        Self::GuardDroppedAgentDown,
+        Self::GuardDroppedNoEthernet,
+        Self::GuardDroppedUnreadable,
+        Self::GuardPassedUnreadable,
+        Self::GuardOtherProtocol,
     ];
 
     /// The program that counts.
     pub const fn program(self) -> &'static str {
-        if (self as u32) < Self::SteerOutbound as u32 { "connect" } else { "steer" }
+        if (self as u32) < Self::SteerOutbound as u32 {
+            "connect"
+        } else if (self as u32) < Self::GuardTurned as u32 {
+            "steer"
+        } else {
+            "guard"
+        }
     }
 
     pub const fn name(self) -> &'static str {
@@ -51,15 +75,23 @@ impl Counter {
             Self::ConnectCaptured => "captured",
             Self::ConnectLoopback => "passed: to loopback",
             Self::ConnectOwnAddress | Self::SteerOwnAddress => "passed: pod's own address",
-            Self::ConnectLinkLocal => "passed: IPv6 link-local",
+            Self::ConnectLinkLocal | Self::GuardLinkLocal => "passed: IPv6 link-local",
             Self::ConnectAgent => "passed: the agent's own",
-            Self::ConnectOpenAgentDown | Self::SteerOpenAgentDown => "passed: agent down, open",
+            Self::ConnectOpenAgentDown | Self::SteerOpenAgentDown | Self::GuardOpenAgentDown => {
+                "passed: agent down, open"
+            }
             Self::ConnectRefusedAgentDown | Self::SteerRefusedAgentDown => "refused: agent down, closed",
             Self::ConnectFailed => "refused: mark could not be set",
             Self::SteerOutbound => "to outbound listener",
             Self::SteerInbound => "to inbound listener",
             Self::SteerDelivery => "passed: delivery to the application",
-            Self::SteerReleasing => "passed: pod is being released",
+            Self::SteerReleasing | Self::GuardReleasing => "passed: pod is being released",
+            Self::GuardTurned => "turned into the proxy",
+            Self::GuardDroppedAgentDown => "dropped: agent down, closed",
+            Self::GuardDroppedNoEthernet => "dropped: cannot be turned on this interface",
+            Self::GuardDroppedUnreadable => "dropped: fragment or header that cannot be read",
+            Self::GuardPassedUnreadable => "passed: fragment or header that cannot be read, open",
+            Self::GuardOtherProtocol => "passed: not TCP",
         }
     }
 }

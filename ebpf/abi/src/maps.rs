@@ -21,6 +21,7 @@ pub mod name {
     pub const CONNECT4: &str = "connect4";
     pub const CONNECT6: &str = "connect6";
     pub const STEER: &str = "steer";
+    pub const GUARD: &str = "guard";
 }
 
 /// Sizes of the maps: what one node may hold.
@@ -50,7 +51,7 @@ const _: () = assert!(size_of::<PodEntry>() == 8);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Instance {
-    /// The namespace that `steer` serves: `sk_lookup` cannot ask the kernel for it.
+    /// The namespace that `steer` and `guard` serve: neither hook can ask every kernel for it.
     pub netns_cookie: u64,
     /// Bit C of `SO_MARK`.
     pub mark_captured: u32,

@@ -2,11 +2,12 @@
 //!
 //! The programs bring the facts, lazily, so that a pod that is not captured pays for one look-up and no more;
 //! these functions decide; the programs carry it out. [`connect`] decides in the caller's `connect(2)`,
-//! [`steer`] when the SYN looks for a listener.
+//! [`steer`] when the SYN looks for a listener, [`guard`] when a packet is about to leave the pod.
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod connect;
+pub mod guard;
 pub mod steer;
 
 /// `127.0.0.0/8`, `::1`, and the unspecified addresses, which Linux takes for loopback in `connect(2)`.

@@ -46,9 +46,14 @@ pub fn decide(facts: &impl Facts) -> Verdict {
             Verdict::Outbound
         };
     }
-    // The kernel reports the interface that owns the address, not lo, when a pod calls itself.
     if facts.by_itself() {
-        return Verdict::Pass(Counter::SteerOwnAddress);
+        // The kernel reports the interface that owns the address, not lo, when a pod calls itself. What else the
+        // pod sends comes in again only because the guard turned it.
+        return if facts.to_own_address() {
+            Verdict::Pass(Counter::SteerOwnAddress)
+        } else {
+            Verdict::Outbound
+        };
     }
     if facts.pod().is_none() {
         return Verdict::Pass(Counter::SteerReleasing);

@@ -16,6 +16,7 @@ fn fresh() -> Actual {
     Actual {
         sysctls: [(SYSCTL.to_owned(), "0".to_owned())].into(),
         assigned: vec![ip("127.0.0.1"), ip("192.0.2.7")],
+        interfaces: [(2, "eth0".to_owned())].into(),
         ..Actual::default()
     }
 }
@@ -29,6 +30,7 @@ fn captured() -> Actual {
         own: BTreeSet::from([ip("192.0.2.7")]),
         listening: true,
         steered: true,
+        guarded: BTreeSet::from([2]),
         entry: Some(Closed),
         ..fresh()
     }
@@ -51,6 +53,7 @@ fn a_fresh_pod_begins_to_be_captured_last() {
             Step::AddOwnAddress(source),
             Step::Listen,
             Step::Steer,
+            Step::Guard { ifindex: 2, interface: "eth0".to_owned() },
             Step::Begin(Closed),
         ]
     );
@@ -62,9 +65,14 @@ fn what_is_there_is_not_done_again() {
     for (case, actual, steps) in [
         ("captured: nothing", captured(), vec![]),
         (
-            "after a restart of the agent: listeners and program",
-            Actual { listening: false, steered: false, ..captured() },
-            vec![Step::Listen, Step::Steer],
+            "after a restart of the agent: listeners and programs",
+            Actual { listening: false, steered: false, guarded: BTreeSet::new(), ..captured() },
+            vec![Step::Listen, Step::Steer, Step::Guard { ifindex: 2, interface: "eth0".to_owned() }],
+        ),
+        (
+            "another interface in place of the first",
+            Actual { guarded: BTreeSet::from([3]), ..captured() },
+            vec![Step::Guard { ifindex: 2, interface: "eth0".to_owned() }, Step::ForgetGuard { ifindex: 3 }],
         ),
         (
             "somebody deleted the rule",

@@ -75,6 +75,11 @@ fn a_syn_goes() {
             Verdict::Pass(Counter::SteerOwnAddress),
         ),
         (
+            "to the outbound listener when the guard turned it",
+            Syn { over_lo: false, ..TURNED },
+            Verdict::Outbound,
+        ),
+        (
             "to the application on loopback",
             Syn { to_loopback: true, to_own_address: false, over_lo: true, ..INBOUND },
             Verdict::Pass(Counter::SteerOwnAddress),

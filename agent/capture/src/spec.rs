@@ -1,0 +1,33 @@
+//! What capture works on: a pod, and the listeners that somebody else opens in it.
+
+use std::{net::IpAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+
+use abi::Slot;
+use model::{ObjectName, PodUid, WhenAgentDown};
+use netns::Netns;
+
+/// A pod to be captured.
+#[derive(Clone, Debug)]
+pub struct PodSpec {
+    pub uid: PodUid,
+    pub name: ObjectName,
+    pub ips: Vec<IpAddr>,
+    pub netns_path: PathBuf,
+    pub netns: Arc<Netns>,
+    pub when_agent_down: WhenAgentDown,
+}
+
+/// A listening socket of the proxy inside the pod's namespace.
+#[derive(Debug)]
+pub struct Listener {
+    pub slot: Slot,
+    pub socket: OwnedFd,
+}
+
+/// Opens the proxy's listeners in a pod's namespace. The sockets returned are duplicates: the proxy keeps its
+/// own, and a slot empties when the last is closed.
+pub trait Listen {
+    fn listen(&self, pod: &PodSpec) -> Result<Vec<Listener>, String>;
+    /// Closes them and ends the connections that still need the pod.
+    fn close(&self, pod: &PodUid) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,85 @@
+//! tc egress on the pod's interfaces: may this packet leave?
+//!
+//! The connect hook and the rule bring new connections over `lo`; what comes here in spite of them went another way,
+//! by mistake or on purpose. A mark proves nothing here: anybody with `CAP_NET_RAW` can set one.
+
+use abi::{Counter, PodEntry};
+
+/// What kind of TCP segment it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// SYN without ACK: a connection begins.
+    First,
+    Later,
+    /// A fragment without a TCP header, or a chain of IPv6 headers that is too long.
+    Unreadable,
+}
+
+/// What the program can find out. Each is asked at most once, and only when it matters.
+pub trait Facts {
+    fn segment(&self) -> Segment;
+    /// Sent by a socket that was made in a cgroup of the agent.
+    fn by_agent(&self) -> bool;
+    /// The entry of this network namespace; none while the pod is being released.
+    fn pod(&self) -> Option<PodEntry>;
+    fn to_link_local(&self) -> bool;
+    /// The pod's outbound listener of this family is open.
+    fn listening(&self) -> bool;
+    /// The frame has an Ethernet header, so it can come in again by the interface it leaves by.
+    fn is_ethernet(&self) -> bool;
+    /// The proxy has a socket for this connection: its first segment was turned.
+    fn is_turned(&self) -> bool;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Goes its way, like most packets, and is not counted.
+    Leave,
+    Pass(Counter),
+    /// Comes in again, marked, so that the rule delivers it here and `steer` hands it to the proxy.
+    Turn,
+    Drop(Counter),
+}
+
+#[inline(always)]
+pub fn decide(facts: &impl Facts) -> Verdict {
+    if facts.by_agent() {
+        return Verdict::Leave;
+    }
+    match facts.segment() {
+        Segment::First => begins(facts),
+        Segment::Later if facts.is_turned() => Verdict::Turn,
+        // Connections older than enrolment, and answers.
+        Segment::Later => Verdict::Leave,
+        Segment::Unreadable => unreadable(facts),
+    }
+}
+
+#[inline(always)]
+fn begins(facts: &impl Facts) -> Verdict {
+    let Some(pod) = facts.pod() else {
+        return Verdict::Pass(Counter::GuardReleasing);
+    };
+    if facts.to_link_local() {
+        return Verdict::Pass(Counter::GuardLinkLocal);
+    }
+    if !facts.listening() {
+        return match pod.open_when_agent_down {
+            1 => Verdict::Pass(Counter::GuardOpenAgentDown),
+            _ => Verdict::Drop(Counter::GuardDroppedAgentDown),
+        };
+    }
+    if facts.is_ethernet() { Verdict::Turn } else { Verdict::Drop(Counter::GuardDroppedNoEthernet) }
+}
+
+#[inline(always)]
+fn unreadable(facts: &impl Facts) -> Verdict {
+    match facts.pod() {
+        None => Verdict::Pass(Counter::GuardReleasing),
+        Some(PodEntry { open_when_agent_down: 1, .. }) => Verdict::Pass(Counter::GuardPassedUnreadable),
+        Some(_) => Verdict::Drop(Counter::GuardDroppedUnreadable),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+use abi::{Counter, PodEntry};
+
+use super::{Facts, Segment, Verdict, decide};
+
+const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, reserved: [0; 7] };
+const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, reserved: [0; 7] };
+
+#[derive(Clone, Copy)]
+struct Packet {
+    segment: Segment,
+    by_agent: bool,
+    pod: Option<PodEntry>,
+    to_link_local: bool,
+    listening: bool,
+    is_ethernet: bool,
+    is_turned: bool,
+}
+
+/// A connection of a captured pod that came by another way, with the agent alive.
+const STRAY: Packet = Packet {
+    segment: Segment::First,
+    by_agent: false,
+    pod: Some(CLOSED),
+    to_link_local: false,
+    listening: true,
+    is_ethernet: true,
+    is_turned: false,
+};
+
+impl Facts for Packet {
+    fn segment(&self) -> Segment {
+        self.segment
+    }
+    fn by_agent(&self) -> bool {
+        self.by_agent
+    }
+    fn pod(&self) -> Option<PodEntry> {
+        self.pod
+    }
+    fn to_link_local(&self) -> bool {
+        self.to_link_local
+    }
+    fn listening(&self) -> bool {
+        self.listening
+    }
+    fn is_ethernet(&self) -> bool {
+        self.is_ethernet
+    }
+    fn is_turned(&self) -> bool {
+        self.is_turned
+    }
+}
+
+#[test]
+fn a_packet_that_would_leave_the_pod() {
+    let later = Packet { segment: Segment::Later, ..STRAY };
+    let unreadable = Packet { segment: Segment::Unreadable, ..STRAY };
+    for (case, packet, expected) in [
+        ("is turned when it begins a connection", STRAY, Verdict::Turn),
+        ("is turned in open mode too", Packet { pod: Some(OPEN), ..STRAY }, Verdict::Turn),
+        ("leaves when the agent sent it", Packet { by_agent: true, ..STRAY }, Verdict::Leave),
+        (
+            "leaves when the agent sent it and the pod is released",
+            Packet { by_agent: true, pod: None, ..STRAY },
+            Verdict::Leave,
+        ),
+        ("passes while released", Packet { pod: None, ..STRAY }, Verdict::Pass(Counter::GuardReleasing)),
+        (
+            "passes to a link-local address",
+            Packet { to_link_local: true, ..STRAY },
+            Verdict::Pass(Counter::GuardLinkLocal),
+        ),
+        (
+            "is dropped without an agent, closed",
+            Packet { listening: false, ..STRAY },
+            Verdict::Drop(Counter::GuardDroppedAgentDown),
+        ),
+        (
+            "passes without an agent, open",
+            Packet { listening: false, pod: Some(OPEN), ..STRAY },
+            Verdict::Pass(Counter::GuardOpenAgentDown),
+        ),
+        (
+            "is dropped where it cannot be turned",
+            Packet { is_ethernet: false, ..STRAY },
+            Verdict::Drop(Counter::GuardDroppedNoEthernet),
+        ),
+        ("leaves when its connection is older", later, Verdict::Leave),
+        ("is turned when its first was", Packet { is_turned: true, ..later }, Verdict::Turn),
+        (
+            "is turned when its first was, also while released",
+            Packet { is_turned: true, pod: None, ..later },
+            Verdict::Turn,
+        ),
+        (
+            "is dropped when nobody can read it, closed",
+            unreadable,
+            Verdict::Drop(Counter::GuardDroppedUnreadable),
+        ),
+        (
+            "passes when nobody can read it, open",
+            Packet { pod: Some(OPEN), ..unreadable },
+            Verdict::Pass(Counter::GuardPassedUnreadable),
+        ),
+    ] {
+        assert_eq!(decide(&packet), expected, "{case}");
+    }
+}

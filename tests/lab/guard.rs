@@ -1,0 +1,193 @@
+//! Ways round the connect hook and the rule, and what becomes of them.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use harness::{Pod, Process};
+
+use crate::{
+    mesh::{LABEL, Mesh, NAMESPACE, dial, echo},
+    steering::wait_for,
+};
+
+/// Nothing on these wires takes as long.
+const SHORT: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_socket_that_is_bound_to_the_interface_is_turned_into_the_proxy() {
+    let mesh = Mesh::labelled("device");
+    let client = mesh.pod("client");
+    let (near, stranger) = (mesh.pod("near"), mesh.stranger("stranger"));
+    for (case, server) in [("captured, same node", &near), ("outside the mesh", &stranger)] {
+        let mut listening = echo(server, 7);
+        for (ip, own) in server.ips().into_iter().zip(client.ips()) {
+            let (mut connection, local) = dial(&client, (ip, 7), &["--device", "eth0"]);
+            connection.ping("hello").unwrap();
+            assert!(mesh.is_proxied(local), "{case}, {ip}: gets round the proxy");
+            assert_eq!(listening.accepted().unwrap().ip(), own, "{case}, {ip}");
+            connection.finish().unwrap().stdout().unwrap();
+        }
+    }
+    assert_eq!(mesh.counted("guard", "turned into the proxy"), 4);
+}
+
+#[test]
+fn a_turned_stream_is_exact() {
+    let mesh = Mesh::labelled("turned");
+    let (client, server) = (mesh.pod("client"), mesh.stranger("server"));
+    let _listening = echo(&server, 7);
+    for ip in server.ips() {
+        let args = ["--device", "eth0", "--mode", "echo", "--bytes", "33554432"];
+        let end = client.dial((ip, 7).into(), &args).unwrap().outcome().unwrap();
+        assert_eq!(end["intact"], true, "{ip}: {end}");
+        assert_eq!(end["received"], 33_554_432, "{ip}: {end}");
+    }
+}
+
+#[test]
+fn an_interface_that_came_later_is_guarded() {
+    let mesh = Mesh::labelled("later");
+    let (pod, stranger) = (mesh.pod("pod"), mesh.stranger("stranger"));
+    let _listening = echo(&stranger, 7);
+    let name = stranger.netns_path().file_name().unwrap().to_str().unwrap().to_owned();
+    ip(&pod, &["link", "add", "net1", "type", "veth", "peer", "name", "net1", "netns", &name]);
+    for (end, address) in [(&pod, "192.0.2.1/24"), (&stranger, "192.0.2.2/24")] {
+        ip(end, &["address", "add", address, "dev", "net1"]);
+        ip(end, &["link", "set", "net1", "up"]);
+    }
+    wait_for(|| guards(&mesh) == 2);
+    let dialled: SocketAddr = "192.0.2.2:7".parse().unwrap();
+    for args in [&[][..], &["--device", "net1"], &["--bind", "192.0.2.1"]] {
+        let (mut connection, local) = dial(&pod, dialled, args);
+        connection.ping("hello").unwrap();
+        assert!(mesh.is_proxied(local), "{args:?}: gets round the proxy");
+    }
+    ip(&pod, &["link", "del", "net1"]);
+    wait_for(|| guards(&mesh) == 1);
+    let left = pod.read_sysctl("net/ipv4/conf/eth0/accept_local").unwrap();
+    assert_eq!(left, "1");
+}
+
+#[test]
+fn without_our_rule_nothing_leaves() {
+    let mesh = Mesh::labelled("norule");
+    let (pod, stranger) = (mesh.pod("pod"), mesh.stranger("stranger"));
+    let listening = echo(&stranger, 7);
+    ip(&pod, &["rule", "del", "pref", "100"]);
+    let connected = pod.exec(|| TcpStream::connect_timeout(&(stranger.v4(), 7).into(), SHORT)).unwrap();
+    assert!(connected.is_err(), "got round the mesh");
+    assert!(mesh.counted("guard", "turned into the proxy") >= 1);
+    drop(listening);
+}
+
+#[test]
+fn a_nested_namespace_does_not_get_out() {
+    let mut mesh = Mesh::labelled("nested");
+    let (pod, stranger) = (mesh.pod("pod"), mesh.stranger("stranger"));
+    let _listening = echo(&stranger, 7);
+    let nested = Nested::inside(&pod);
+    // So that what got out would be answered.
+    let pod_address = pod.v4().to_string();
+    ip(&stranger, &["route", "add", "198.51.100.0/24", "via", &pod_address]);
+    let to = SocketAddr::from((stranger.v4(), 7));
+
+    // The proxy takes it, and cannot go on in the name of an address that is not the pod's.
+    assert!(!nested.echoes(to), "got round the mesh");
+    assert!(mesh.counted("guard", "turned into the proxy") >= 1);
+    mesh.agent.kill().unwrap();
+    assert!(!nested.echoes(to), "got round the mesh without an agent");
+    assert!(mesh.counted("guard", "dropped: agent down, closed") >= 1);
+    mesh.agent.launch().unwrap();
+    mesh.label(None);
+    mesh.agent.wait_released(&pod).unwrap();
+    assert!(nested.echoes(to), "the test itself cannot get out");
+}
+
+#[test]
+fn a_pod_that_is_open_gets_out_while_the_agent_is_down() {
+    let mut mesh = Mesh::labelled("opened");
+    mesh.lab.annotate_namespace(NAMESPACE, "millstream.dev/when-agent-down", Some("open")).unwrap();
+    let (pod, stranger) = (mesh.pod("pod"), mesh.stranger("stranger"));
+    let _listening = echo(&stranger, 7);
+    mesh.agent.kill().unwrap();
+    for ip in stranger.ips() {
+        dial(&pod, (ip, 7), &["--device", "eth0"]).0.ping("direct").unwrap();
+    }
+}
+
+#[test]
+fn a_connection_older_than_the_guard_goes_on_in_both_directions() {
+    let mesh = Mesh::unlabelled("older");
+    let pod = mesh.node.pod(NAMESPACE, "pod").start().unwrap();
+    let stranger = mesh.stranger("stranger");
+    let (_out, _in) = (echo(&stranger, 7), echo(&pod, 7));
+    let mut older: Vec<_> = stranger
+        .ips()
+        .into_iter()
+        .map(|ip| dial(&pod, (ip, 7), &["--device", "eth0"]).0)
+        .chain(pod.ips().into_iter().map(|ip| dial(&stranger, (ip, 7), &[]).0))
+        .collect();
+    pod.label(LABEL, Some("ambient")).unwrap();
+    mesh.agent.wait_captured(&pod).unwrap();
+    for connection in &mut older {
+        connection.ping("after enrolment").unwrap();
+    }
+    assert_eq!(mesh.counted("guard", "turned into the proxy"), 0);
+}
+
+/// A network namespace behind a pod, as a container in a container has it: routed, not translated.
+struct Nested {
+    process: Process,
+}
+
+impl Nested {
+    fn inside(pod: &Pod) -> Self {
+        let process = pod.spawn(&["unshare", "--net", "sleep", "1000"]).unwrap();
+        let pid = process.pid().to_string();
+        let own = pod.netns().inode();
+        let path = format!("/proc/{pid}/ns/net");
+        wait_for(|| {
+            std::fs::read_link(&path).is_ok_and(|l| l.display().to_string() != format!("net:[{own}]"))
+        });
+        ip(pod, &["link", "add", "docker0", "type", "veth", "peer", "name", "eth0", "netns", &pid]);
+        ip(pod, &["address", "add", "198.51.100.1/24", "dev", "docker0"]);
+        ip(pod, &["link", "set", "docker0", "up"]);
+        pod.sysctl("net/ipv4/ip_forward", "1").unwrap();
+        let enter = ["nsenter", "--net", "--target", &pid, "ip"];
+        for args in [
+            &["address", "add", "198.51.100.2/24", "dev", "eth0"][..],
+            &["link", "set", "eth0", "up"],
+            &["route", "add", "default", "via", "198.51.100.1"],
+        ] {
+            pod.run(&[&enter, args].concat()).unwrap().stdout().unwrap();
+        }
+        Self { process }
+    }
+
+    /// Whether an echo server can be reached from in there.
+    fn echoes(&self, addr: SocketAddr) -> bool {
+        let path = format!("/proc/{}/ns/net", self.process.pid());
+        let netns = netns::Netns::open(path.as_ref()).unwrap();
+        let attempt = || -> std::io::Result<()> {
+            let mut stream = TcpStream::connect_timeout(&addr, SHORT)?;
+            stream.set_read_timeout(Some(SHORT))?;
+            stream.write_all(b"hello")?;
+            stream.read_exact(&mut [0; 5])
+        };
+        netns.run(attempt).unwrap().is_ok()
+    }
+}
+
+#[track_caller]
+fn ip(pod: &Pod, args: &[&str]) {
+    pod.run(&[&["ip"], args].concat()).unwrap().stdout().unwrap();
+}
+
+/// How many interfaces are guarded.
+fn guards(mesh: &Mesh) -> usize {
+    let links = std::fs::read_dir(mesh.node.pin_dir().join("links")).unwrap();
+    links.flatten().filter(|link| link.file_name().to_string_lossy().starts_with("guard-")).count()
+}
