@@ -35,6 +35,41 @@ fn a_socket_that_is_bound_to_the_interface_is_turned_into_the_proxy() {
 }
 
 #[test]
+fn syn_cookies_change_nothing() {
+    let mesh = Mesh::unlabelled("cookies");
+    let pod = mesh.node.pod(NAMESPACE, "pod").start().unwrap();
+    let stranger = mesh.stranger("stranger");
+    let _listening = [echo(&stranger, 7), echo(&pod, 7)];
+    // 2: always, not only under a flood of SYNs.
+    pod.sysctl("net/ipv4/tcp_syncookies", "2").unwrap();
+    let mut older: Vec<_> = stranger
+        .ips()
+        .into_iter()
+        .map(|ip| dial(&pod, (ip, 7), &["--device", "eth0"]).0)
+        .chain(pod.ips().into_iter().map(|ip| dial(&stranger, (ip, 7), &[]).0))
+        .collect();
+    mesh.label(Some("ambient"));
+    mesh.agent.wait_captured(&pod).unwrap();
+    for ip in stranger.ips() {
+        for args in [&["--device", "eth0"][..], &[]] {
+            let (mut connection, local) = dial(&pod, (ip, 7), args);
+            connection.ping("hello").unwrap();
+            assert!(mesh.is_proxied(local), "{ip} {args:?}: gets round the proxy");
+        }
+    }
+    for ip in pod.ips() {
+        let (mut connection, local) = dial(&stranger, (ip, 7), &[]);
+        connection.ping("inbound").unwrap();
+        assert!(mesh.is_proxied(local), "{ip}: gets round the proxy");
+    }
+    for connection in &mut older {
+        connection.ping("older than all that").unwrap();
+    }
+    let sent = pod.run(&["nstat", "-az", "TcpExtSyncookiesSent"]).unwrap();
+    assert!(!sent.stdout().unwrap().contains(" 0 "), "no cookie was sent: {}", sent.any_stdout());
+}
+
+#[test]
 fn a_turned_stream_is_exact() {
     let mesh = Mesh::labelled("turned");
     let (client, server) = (mesh.pod("client"), mesh.stranger("server"));

@@ -8,11 +8,11 @@ use core::mem::size_of;
 use abi::{Counter, Instance, ListenerKey, PodEntry, Slot, mapped};
 use aya_ebpf::{
     bindings::{
-        BPF_F_CURRENT_NETNS, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock_tuple,
+        BPF_F_CURRENT_NETNS, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock, bpf_sock_tuple,
         bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
-    helpers::{bpf_redirect, bpf_sk_release, bpf_skb_cgroup_id, bpf_skc_lookup_tcp},
+    helpers::{bpf_redirect, bpf_sk_release, bpf_skb_cgroup_id, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie},
     macros::classifier,
     programs::TcContext,
 };
@@ -31,10 +31,13 @@ const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_ROUTING: u8 = 43;
 const IPV6_FRAGMENT: u8 = 44;
 const IPV6_DESTINATION: u8 = 60;
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+const TCP_HEADER: usize = 20;
 const TCP_SYN: u8 = 0x02;
 const TCP_ACK: u8 = 0x10;
 
-/// `TCP_LISTEN`: the look-up fell through to a listener, so there is no such connection.
+/// `TCP_LISTEN`: the look-up fell through to a listener, so there is no such connection, or none yet.
 const LISTEN: u32 = 10;
 
 /// More extension headers than any sender needs.
@@ -49,6 +52,8 @@ struct Packet<'a> {
     netns_cookie: u64,
     outbound: Slot,
     is_ethernet: bool,
+    /// Where the IP header begins.
+    ip_at: usize,
     source: [u8; 16],
     destination: [u8; 16],
     tcp: Option<Tcp>,
@@ -57,6 +62,8 @@ struct Packet<'a> {
 /// What is read of its TCP header.
 #[derive(Clone, Copy)]
 struct Tcp {
+    /// Where it begins.
+    at: usize,
     source: u16,
     destination: u16,
     flags: u8,
@@ -113,6 +120,7 @@ fn read_v4(ctx: &TcContext, instance: Instance, is_ethernet: bool, start: usize)
         netns_cookie: instance.netns_cookie,
         outbound: Slot::OutboundV4,
         is_ethernet,
+        ip_at: start,
         source: mapped([header[12], header[13], header[14], header[15]]),
         destination: mapped([header[16], header[17], header[18], header[19]]),
         tcp,
@@ -156,6 +164,7 @@ fn read_v6(ctx: &TcContext, instance: Instance, is_ethernet: bool, start: usize)
         netns_cookie: instance.netns_cookie,
         outbound: Slot::OutboundV6,
         is_ethernet,
+        ip_at: start,
         source,
         destination,
         tcp,
@@ -166,6 +175,7 @@ fn read_v6(ctx: &TcContext, instance: Instance, is_ethernet: bool, start: usize)
 fn read_tcp(ctx: &TcContext, at: usize) -> Option<Tcp> {
     let header: [u8; 14] = ctx.load(at).ok()?;
     Some(Tcp {
+        at,
         source: u16::from_ne_bytes([header[0], header[1]]),
         destination: u16::from_ne_bytes([header[2], header[3]]),
         flags: header[13],
@@ -216,6 +226,39 @@ impl Packet<'_> {
         };
         let tuple = bpf_sock_tuple { __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 { ipv6 } };
         (tuple, size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>() as u32)
+    }
+}
+
+/// The headers that `bpf_tcp_check_syncookie` wants to see, copied.
+#[repr(C, align(8))]
+struct Headers<const IP: usize> {
+    ip: [u8; IP],
+    tcp: [u8; TCP_HEADER],
+}
+
+impl Packet<'_> {
+    /// A listener that sends SYN cookies keeps nothing of a connection until it sees the ACK of its SYN-ACK: this one.
+    /// `listener` is the proxy's, for `steer` gives it all that the pod sends to others.
+    #[inline(always)]
+    fn answers_a_cookie(&self, tcp: Tcp, listener: *mut bpf_sock) -> bool {
+        if self.outbound == Slot::OutboundV4 {
+            self.has_cookie::<IPV4_HEADER>(tcp, listener)
+        } else {
+            self.has_cookie::<IPV6_HEADER>(tcp, listener)
+        }
+    }
+
+    #[inline(always)]
+    fn has_cookie<const IP: usize>(&self, tcp: Tcp, listener: *mut bpf_sock) -> bool {
+        let (Ok(ip), Ok(tcp)) = (self.ctx.load(self.ip_at), self.ctx.load(tcp.at)) else {
+            return false;
+        };
+        let mut headers = Headers::<IP> { ip, tcp };
+        let (ip, tcp) = ((&raw mut headers.ip).cast(), (&raw mut headers.tcp).cast());
+        // SAFETY: both headers are as long as it is told.
+        let answer =
+            unsafe { bpf_tcp_check_syncookie(listener.cast(), ip, IP as u32, tcp, TCP_HEADER as u32) };
+        answer == 0
     }
 }
 
@@ -270,9 +313,10 @@ impl Facts for Packet<'_> {
         }
         // SAFETY: the look-up returned a socket, and this field is readable of any kind of it.
         let state = unsafe { (*socket).state };
+        let is_turned = state != LISTEN || self.answers_a_cookie(tcp, socket);
         // SAFETY: the look-up took a reference, which ends here.
         unsafe { bpf_sk_release(socket.cast()) };
-        state != LISTEN
+        is_turned
     }
 }
 
