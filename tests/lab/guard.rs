@@ -129,9 +129,8 @@ fn a_nested_namespace_does_not_get_out() {
     ip(&stranger, &["route", "add", "198.51.100.0/24", "via", &pod_address]);
     let to = SocketAddr::from((stranger.v4(), 7));
 
-    // The proxy takes it, and cannot go on in the name of an address that is not the pod's.
     assert!(!nested.echoes(to), "got round the mesh");
-    assert!(mesh.counted("guard", "turned into the proxy") >= 1);
+    assert!(mesh.counted("guard", "dropped: from an address that is not the pod's") >= 1);
     mesh.agent.kill().unwrap();
     assert!(!nested.echoes(to), "got round the mesh without an agent");
     assert!(mesh.counted("guard", "dropped: agent down, closed") >= 1);

@@ -29,10 +29,11 @@ pub enum Counter {
     GuardDroppedUnreadable = 21,
     GuardPassedUnreadable = 22,
     GuardOtherProtocol = 23,
+    GuardDroppedForeign = 24,
 }
 
 impl Counter {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ConnectCaptured,
         Self::ConnectLoopback,
         Self::ConnectOwnAddress,
@@ -57,6 +58,7 @@ impl Counter {
         Self::GuardDroppedUnreadable,
         Self::GuardPassedUnreadable,
         Self::GuardOtherProtocol,
+        Self::GuardDroppedForeign,
     ];
 
     /// The program that counts.
@@ -92,6 +94,7 @@ impl Counter {
             Self::GuardDroppedUnreadable => "dropped: fragment or header that cannot be read",
             Self::GuardPassedUnreadable => "passed: fragment or header that cannot be read, open",
             Self::GuardOtherProtocol => "passed: not TCP",
+            Self::GuardDroppedForeign => "dropped: from an address that is not the pod's",
         }
     }
 }

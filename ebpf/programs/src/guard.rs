@@ -294,6 +294,11 @@ impl Facts for Packet<'_> {
     }
 
     #[inline(always)]
+    fn is_ours(&self) -> bool {
+        maps::is_own_address(self.netns_cookie, self.source)
+    }
+
+    #[inline(always)]
     fn is_ethernet(&self) -> bool {
         self.is_ethernet
     }

@@ -25,6 +25,8 @@ pub trait Facts {
     fn to_link_local(&self) -> bool;
     /// The pod's outbound listener of this family is open.
     fn listening(&self) -> bool;
+    /// The sender's address is assigned in this namespace.
+    fn is_ours(&self) -> bool;
     /// The frame has an Ethernet header, so it can come in again by the interface it leaves by.
     fn is_ethernet(&self) -> bool;
     /// The proxy has a socket for this connection: its first segment was turned.
@@ -68,6 +70,10 @@ fn begins(facts: &impl Facts) -> Verdict {
             1 => Verdict::Pass(Counter::GuardOpenAgentDown),
             _ => Verdict::Drop(Counter::GuardDroppedAgentDown),
         };
+    }
+    if !facts.is_ours() {
+        // A namespace nested in the pod, and routed: the proxy could neither answer it nor go on in its name.
+        return Verdict::Drop(Counter::GuardDroppedForeign);
     }
     if facts.is_ethernet() { Verdict::Turn } else { Verdict::Drop(Counter::GuardDroppedNoEthernet) }
 }

@@ -12,6 +12,7 @@ struct Packet {
     pod: Option<PodEntry>,
     to_link_local: bool,
     listening: bool,
+    is_ours: bool,
     is_ethernet: bool,
     is_turned: bool,
 }
@@ -23,6 +24,7 @@ const STRAY: Packet = Packet {
     pod: Some(CLOSED),
     to_link_local: false,
     listening: true,
+    is_ours: true,
     is_ethernet: true,
     is_turned: false,
 };
@@ -42,6 +44,9 @@ impl Facts for Packet {
     }
     fn listening(&self) -> bool {
         self.listening
+    }
+    fn is_ours(&self) -> bool {
+        self.is_ours
     }
     fn is_ethernet(&self) -> bool {
         self.is_ethernet
@@ -84,6 +89,16 @@ fn a_packet_that_would_leave_the_pod() {
             "is dropped where it cannot be turned",
             Packet { is_ethernet: false, ..STRAY },
             Verdict::Drop(Counter::GuardDroppedNoEthernet),
+        ),
+        (
+            "is dropped when a nested namespace sent it",
+            Packet { is_ours: false, ..STRAY },
+            Verdict::Drop(Counter::GuardDroppedForeign),
+        ),
+        (
+            "passes when a nested namespace sent it, open, without an agent",
+            Packet { is_ours: false, listening: false, pod: Some(OPEN), ..STRAY },
+            Verdict::Pass(Counter::GuardOpenAgentDown),
         ),
         ("leaves when its connection is older", later, Verdict::Leave),
         ("is turned when its first was", Packet { is_turned: true, ..later }, Verdict::Turn),
