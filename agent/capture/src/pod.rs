@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::{
-    Config, Error, Programs,
+    Config, Error, Older, Programs,
     change::{look, merge, revert},
     cleanup,
     desired::{Actual, Desired, desire},
@@ -196,6 +196,12 @@ impl Capture {
             Some(pod) => pod.netlink.addresses().await,
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The connections of a captured pod that are older than its capture.
+    pub fn older(&self, spec: &PodSpec) -> Result<Older, Error> {
+        let marks = self.config.steering.marks;
+        self.with_maps(|maps| Older::of(spec.netns.clone(), maps, marks))
     }
 
     pub fn config(&self) -> &Config {
