@@ -9,6 +9,7 @@ mod hostile;
 mod lab;
 mod lifecycle;
 mod mesh;
+mod older;
 mod records;
 mod road;
 mod services;

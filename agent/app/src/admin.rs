@@ -19,6 +19,7 @@ use crate::{
     answers,
     api::{AgentState, Condition, Ended, PodRow, PodState, Reply, Request, Status, Waited},
     logging::LogFilter,
+    older,
     pods::PhaseBoard,
     run_dir::{AgentFile, RunDir},
     why,
@@ -94,7 +95,10 @@ impl Admin {
     async fn answer(&self, request: Request) -> Reply {
         match request {
             Request::Status => json(&self.status()),
-            Request::Pods => json(&self.pods()),
+            Request::Pods => {
+                let older = older::counts(&self.run_dir, &self.agent).await;
+                json(&answers::with_older(self.pods(), &older))
+            }
             Request::Services => json(&answers::services(&self.snapshot())),
             Request::Connections => json(&answers::connections(self.proxy.connections())),
             Request::Why { pod, destination } => self.why(&pod, &destination).await,

@@ -1,5 +1,7 @@
 //! PURE. Answers from what is known: the same functions serve a running agent and its absence.
 
+use std::collections::BTreeMap;
+
 use model::{Affinity, Endpoint, EndpointState, Pod, PodUid, Service, Snapshot};
 
 use crate::{
@@ -17,6 +19,14 @@ pub fn pods(
     let on_node = snapshot.pods().into_iter().filter(|pod| pod.is_on(node));
     let mut rows: Vec<PodRow> = on_node.map(|pod| pod_row(pod, phases.get(&pod.uid), &connections)).collect();
     rows.extend(vanished(snapshot, phases, &connections));
+    rows
+}
+
+/// Adds what takes a look into each pod.
+pub fn with_older(mut rows: Vec<PodRow>, older: &BTreeMap<PodUid, usize>) -> Vec<PodRow> {
+    for row in rows.iter_mut().filter(|row| row.state == PodState::Captured) {
+        row.older_connections = older.get(&PodUid::new(&row.uid)).copied();
+    }
     rows
 }
 
@@ -55,6 +65,7 @@ fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> us
         ips: pod.ips.clone(),
         state,
         connections: connections(&pod.uid),
+        older_connections: None,
         when_agent_down: pod.when_agent_down.to_string(),
         because,
     }
@@ -77,6 +88,7 @@ fn vanished<'a>(
             Phase::Failed { .. } => PodState::Failed,
         },
         connections: connections(uid),
+        older_connections: None,
         when_agent_down: String::new(),
         because: "deleted".to_owned(),
     })

@@ -97,6 +97,9 @@ pub struct PodRow {
     pub state: PodState,
     /// Connections through the proxy that need this pod's namespace.
     pub connections: usize,
+    /// Connections of a captured pod that are older than its capture, and not captured; `null` where that cannot
+    /// be told.
+    pub older_connections: Option<usize>,
     pub when_agent_down: String,
     pub because: String,
 }

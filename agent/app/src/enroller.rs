@@ -13,8 +13,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use capture::{Capture, PodSpec};
-use model::{Pod, PodUid, Snapshot};
+use capture::{Capture, PodSpec, plan::Step};
+use model::{ExistingConnections, Pod, PodUid, Snapshot};
 use netns::Netns;
 use tokio::{
     sync::{mpsc, watch},
@@ -24,6 +24,7 @@ use tracing::{info, warn};
 
 use crate::{
     listeners::ProxyListeners,
+    older::{Resetter, reset_is_due},
     pods::{Phase, PhaseBoard},
 };
 
@@ -50,6 +51,7 @@ pub struct Enroller {
 #[derive(Debug)]
 struct Managed {
     spec: PodSpec,
+    existing_connections: ExistingConnections,
     state: State,
 }
 
@@ -81,6 +83,7 @@ struct Work {
     managed: HashMap<PodUid, Managed>,
     failures: HashMap<PodUid, Failure>,
     releases: u64,
+    resetter: Resetter,
     events: mpsc::UnboundedSender<Event>,
 }
 
@@ -90,8 +93,14 @@ impl Enroller {
     /// Works until nobody publishes snapshots any more.
     pub async fn run(self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
         let (events, mut incoming) = mpsc::unbounded_channel();
-        let mut work =
-            Work { enroller: self, managed: HashMap::new(), failures: HashMap::new(), releases: 0, events };
+        let mut work = Work {
+            enroller: self,
+            managed: HashMap::new(),
+            failures: HashMap::new(),
+            releases: 0,
+            resetter: Resetter::default(),
+            events,
+        };
         // The first snapshot is empty: nothing may be concluded from it.
         if snapshots.wait_for(|s| s.version > 0).await.is_err() {
             return;
@@ -165,11 +174,19 @@ impl Work {
         let spec = self.spec(pod)?;
         let steps = self.enroller.capture.enrol(&spec, &self.enroller.listeners).await?;
         self.enroller.listeners.0.recapture(&spec.uid);
-        let known = self.managed.insert(spec.uid.clone(), Managed { spec, state: State::Captured });
+        let older = self.enroller.capture.older(&spec);
+        let existing_connections = pod.existing_connections;
+        let managed = Managed { spec, existing_connections, state: State::Captured };
+        let known = self.managed.insert(pod.uid.clone(), managed);
         if known.is_none() {
             self.follow_addresses(&pod.uid).await;
         }
         info!(pod = %pod.name, uid = %pod.uid, by = %pod.enrolment, steps = steps.len(), took = ?began.elapsed(), "Pod captured");
+        let begun = steps.iter().any(|step| matches!(step, Step::Begin(_)));
+        let before = known.filter(|k| k.state == State::Captured).map(|k| k.existing_connections);
+        if reset_is_due(existing_connections, before, begun) {
+            self.resetter.reset(&pod.name, older).await;
+        }
         Ok(())
     }
 
@@ -193,11 +210,12 @@ impl Work {
     }
 
     fn is_up_to_date(&self, pod: &Pod) -> bool {
-        self.managed.get(&pod.uid).is_some_and(|Managed { spec, state }| {
+        self.managed.get(&pod.uid).is_some_and(|Managed { spec, existing_connections, state }| {
             *state == State::Captured
                 && Some(&spec.netns_path) == pod.netns.as_ref()
                 && spec.ips == pod.ips
                 && spec.when_agent_down == pod.when_agent_down
+                && *existing_connections == pod.existing_connections
         })
     }
 

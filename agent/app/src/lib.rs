@@ -7,7 +7,7 @@
 //! ```
 //!
 //! In reading order: [`config`] · [`run_dir`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
-//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · [`why`] · [`answers`] ·
+//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `older` (connections that were there before) · [`why`] · [`answers`] ·
 //! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
 //! · [`logging`].
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ pub mod enroller;
 pub mod listeners;
 pub mod logging;
 pub mod offline;
+mod older;
 pub mod pods;
 pub mod run_dir;
 pub mod why;

@@ -12,6 +12,7 @@ use crate::{
     answers,
     api::{AgentState, PodRow, ServiceRow, Status, Why},
     config::Config,
+    older,
     pods::{Phase, Phases},
     run_dir::{AgentFile, RunDir},
     why,
@@ -46,7 +47,7 @@ impl Offline {
             version: self.agent.version.clone(),
             ready: false,
             snapshot: 0,
-            pods: answers::count(&self.pods()),
+            pods: answers::count(&self.rows()),
             connections: 0,
             ended: Vec::new(),
             refused: self.refusals.iter().map(ToString::to_string).collect(),
@@ -57,7 +58,11 @@ impl Offline {
         }
     }
 
-    pub fn pods(&self) -> Vec<PodRow> {
+    pub async fn pods(&self) -> Vec<PodRow> {
+        answers::with_older(self.rows(), &older::counts(&self.run_dir, &self.agent).await)
+    }
+
+    fn rows(&self) -> Vec<PodRow> {
         answers::pods(&self.snapshot, &self.agent.node, &self.phases, |_| 0)
     }
 

@@ -5,19 +5,20 @@ use std::{net::SocketAddr, sync::Arc};
 
 use abi::{PodEntry, Slot};
 use capture::{
-    Netlink, Pins, Steering,
+    Netlink, Older, Pins, Steering,
     change::look,
     desired::{Actual, Family},
     journal::Journal,
     maps::Maps,
 };
-use model::{ObjectName, OriginalDst, Pod, PodUid, Snapshot, WhenAgentDown, canonical};
+use model::{ExistingConnections, ObjectName, OriginalDst, Pod, PodUid, Snapshot, WhenAgentDown, canonical};
 use netns::Netns;
 use route::Resolution;
 use verdict::connect;
 
 use crate::{
     api::{Verdict, Why, WhyStep},
+    older,
     pods::Phase,
     run_dir::{AgentFile, RunDir},
 };
@@ -34,6 +35,8 @@ pub struct Kernel {
     /// With `own` from the map.
     actual: Actual,
     steering: Steering,
+    /// Connections that are older than the capture; `None` where that cannot be told.
+    older: Option<usize>,
 }
 
 /// All that the explanation rests on.
@@ -61,7 +64,8 @@ impl Kernel {
         };
         let pins = Pins::of_node(&agent.node);
         let maps = Maps::open(&pins)?;
-        let netns = Netns::open(&entry.netns)?;
+        let netns = Arc::new(Netns::open(&entry.netns)?);
+        let older = Older::of(netns.clone(), &maps, entry.steering.marks).ok();
         let found = look(&netns, &Netlink::open(&netns)?, &entry.steering).await?;
         let cookie = entry.netns_cookie;
         let listeners = maps.listeners()?.into_iter().filter(|(c, _)| *c == cookie).map(|(_, slot)| slot);
@@ -73,6 +77,10 @@ impl Kernel {
             guarded: is_guarded(&pins, cookie, &found),
             actual: Actual { own: maps.addresses(cookie)?.into_iter().collect(), ..found },
             steering: entry.steering,
+            older: match older {
+                Some(older) => older::count(older).await,
+                None => None,
+            },
         }))
     }
 }
@@ -149,7 +157,10 @@ pub fn explain(facts: &Facts<'_>) -> Why {
     story.tell("enrol", enrolment(facts), pod.enrolment.to_string());
     let (verdict, summary) = match &facts.kernel {
         None => (Verdict::Direct, "goes direct: nothing was done to this pod".to_owned()),
-        Some(kernel) => steer(&mut story, facts, kernel, destination),
+        Some(kernel) => {
+            tell_of_older(&mut story, facts, kernel);
+            steer(&mut story, facts, kernel, destination)
+        }
     };
     Why { pod: pod.name.clone(), destination, verdict, summary, steps: story.0 }
 }
@@ -162,6 +173,22 @@ fn enrolment(facts: &Facts<'_>) -> String {
         None if facts.pod.is_enrolled() => "to be captured".to_owned(),
         None => "not captured".to_owned(),
     }
+}
+
+/// Not of the connection asked about, but of those that the answer does not hold for.
+fn tell_of_older(story: &mut Story, facts: &Facts<'_>, kernel: &Kernel) {
+    let Kernel { entry: Some(_), older: Some(older @ 1..), .. } = kernel else {
+        return;
+    };
+    let (connections, are) = if *older == 1 { ("connection", "is") } else { ("connections", "are") };
+    let decision = format!("{older} {connections} {are} older and not captured");
+    let evidence = match facts.pod.existing_connections {
+        ExistingConnections::Keep => {
+            "kept until the end; millstream.dev/existing-connections: reset ends them"
+        }
+        ExistingConnections::Reset => "not reset: dialled while no agent ran, or the agent's log says why",
+    };
+    story.tell("older", decision, evidence);
 }
 
 /// connect → turn → steer, as the kernel would; then what the proxy would do.

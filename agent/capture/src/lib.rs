@@ -10,7 +10,7 @@
 //!
 //! Modules in reading order: [`Config`] · [`desired`] PURE · [`plan`] PURE · [`journal`] · [`change`] · [`pod`] (observe
 //! and apply) · [`programs`] (load, pin, adopt) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
-//! [`preflight`] · [`canary`] · [`cleanup`].
+//! [`preflight`] · [`canary`] · [`cleanup`] · [`older`] (connections that were there before; its decision PURE).
 
 pub mod canary;
 pub mod cgroup;
@@ -24,11 +24,13 @@ mod link;
 mod logs;
 pub mod maps;
 pub mod netlink;
+pub mod older;
 mod pins;
 pub mod plan;
 pub mod pod;
 pub mod preflight;
 mod programs;
+mod sock_diag;
 mod spec;
 pub mod sysctl;
 pub mod verify;
@@ -36,6 +38,7 @@ pub mod verify;
 pub use config::{Config, Steering};
 pub use error::Error;
 pub use netlink::Netlink;
+pub use older::Older;
 pub use pins::Pins;
 pub use pod::Capture;
 pub use programs::Programs;

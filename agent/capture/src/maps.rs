@@ -124,6 +124,15 @@ impl Maps {
         found(name::LISTENERS, self.listeners.remove(&key)).map(drop)
     }
 
+    /// The cgroups that agents of this node run in.
+    pub(crate) fn agents(&self) -> Result<Vec<u64>, Error> {
+        self.agents.keys().collect::<Result<_, _>>().map_err(|source| Error::Map {
+            op: "read",
+            map: name::AGENTS,
+            source,
+        })
+    }
+
     pub(crate) fn add_agent(&mut self, cgroup_id: u64) -> Result<(), Error> {
         self.agents.insert(cgroup_id, AgentEntry { present: 1 }, 0).map_err(|source| Error::Map {
             op: "write",

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::{
-    Config, Error, Listen, Listener, PodSpec, Programs,
+    Config, Error, Listen, Listener, Older, PodSpec, Programs,
     change::{look, merge, revert},
     cleanup,
     desired::{Actual, Desired, desire},
@@ -176,6 +176,12 @@ impl Capture {
             Some(pod) => pod.netlink.addresses().await,
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The connections of a captured pod that are older than its capture.
+    pub fn older(&self, spec: &PodSpec) -> Result<Older, Error> {
+        let marks = self.config.steering.marks;
+        self.with_maps(|maps| Older::of(spec.netns.clone(), maps, marks))
     }
 
     pub fn config(&self) -> &Config {

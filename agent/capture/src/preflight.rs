@@ -15,7 +15,10 @@ const FLOOR: (u32, u32) = (6, 1);
 /// Why each capability is needed; the DaemonSet asks for the same.
 pub const CAPABILITIES: [(Capability, &str); 5] = [
     (Capability::CAP_SYS_ADMIN, "to enter pods' network namespaces (setns)"),
-    (Capability::CAP_NET_ADMIN, "for rules, routes, transparent sockets and marks"),
+    (
+        Capability::CAP_NET_ADMIN,
+        "for rules, routes, transparent sockets, marks, and to see and reset connections",
+    ),
     (Capability::CAP_BPF, "to load eBPF programs and make maps"),
     (Capability::CAP_PERFMON, "for eBPF programs that compare pointers"),
     (Capability::CAP_NET_RAW, "to bind the proxy's sockets to an interface"),

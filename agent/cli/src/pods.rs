@@ -19,7 +19,7 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
         Asked::Refused(why) => bail!(why),
         Asked::Down => {
             eprintln!("The agent is down; this is what it left.");
-            block_on(Offline::open(run_dir))??.pods()
+            block_on(async { anyhow::Ok(Offline::open(run_dir).await?.pods().await) })??
         }
     };
     print(format, &rows, |rows| {
@@ -31,14 +31,23 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
 
 fn row(pod: &PodRow) -> [String; 5] {
     let plural = if pod.connections == 1 { "" } else { "s" };
-    let connections = format!("({} connection{plural})", pod.connections);
+    let connections = format!("{} connection{plural}", pod.connections);
     let state = match pod.state {
-        PodState::Captured => format!("captured {connections}"),
-        PodState::Releasing => format!("releasing {connections}"),
+        PodState::Captured => format!("captured ({connections}{})", older(pod)),
+        PodState::Releasing => format!("releasing ({connections})"),
         PodState::Failed => "failed".to_owned(),
         PodState::Pending => "pending".to_owned(),
         PodState::NotEnrolled => "-".to_owned(),
     };
     let down = if pod.state == PodState::NotEnrolled { "-".to_owned() } else { pod.when_agent_down.clone() };
     [pod.namespace.clone(), pod.name.clone(), state, down, pod.because.clone()]
+}
+
+/// Nothing is said where there are none, which is the rule.
+fn older(pod: &PodRow) -> String {
+    match pod.older_connections {
+        Some(0) => String::new(),
+        Some(older) => format!(", {older} older"),
+        None => ", ? older".to_owned(),
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Enrolment, Uncaptured, WhenAgentDown};
+use model::{Enrolment, ExistingConnections, Uncaptured, WhenAgentDown};
 use serde::Deserialize;
 
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
 pub const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
 /// On a namespace: what its captured pods meet while no agent runs.
 pub const WHEN_AGENT_DOWN: &str = "millstream.dev/when-agent-down";
+/// On a pod or, for all that do not say it themselves, on a namespace: what becomes of the connections that are
+/// there when a pod is captured.
+pub const EXISTING_CONNECTIONS: &str = "millstream.dev/existing-connections";
 /// Written by the sidecar injector; its presence decides, not its value.
 pub(crate) const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
 
@@ -106,6 +109,21 @@ pub(crate) fn when_agent_down(annotations: &BTreeMap<String, String>) -> Result<
         Some(other) => Err(Invalid::new(
             format_args!("metadata.annotations[{WHEN_AGENT_DOWN}]"),
             format_args!("{other:?} is not one of closed, open; closed is used"),
+        )),
+    }
+}
+
+/// `None` where nothing is said. An unknown value is refused: nobody's connections are cut for a slip of the pen.
+pub(crate) fn existing_connections(
+    annotations: &BTreeMap<String, String>,
+) -> Result<Option<ExistingConnections>, Invalid> {
+    match annotations.get(EXISTING_CONNECTIONS).map(String::as_str) {
+        None => Ok(None),
+        Some("keep") => Ok(Some(ExistingConnections::Keep)),
+        Some("reset") => Ok(Some(ExistingConnections::Reset)),
+        Some(other) => Err(Invalid::new(
+            format_args!("metadata.annotations[{EXISTING_CONNECTIONS}]"),
+            format_args!("{other:?} is not one of keep, reset; keep is used"),
         )),
     }
 }

@@ -70,13 +70,14 @@ impl Index {
     ///
     /// # Errors
     ///
-    /// The object is refused and its last good version stays. One exception: a namespace with an unknown value of
-    /// `millstream.dev/when-agent-down` is taken with `closed` in its place, and reported all the same.
+    /// The object is refused and its last good version stays. One exception: unknown values of
+    /// `millstream.dev/when-agent-down` and `millstream.dev/existing-connections` are taken for `closed` and `keep`,
+    /// and the first is reported all the same.
     pub fn apply(&mut self, object: &Object) -> Result<(), Refusal> {
         let key = object.key();
         self.waiting.remove(&key);
         let entry = self.parse(&key, object)?;
-        let objection = entry.objection().cloned();
+        let objection = entry.objections().first().cloned();
         self.admit(&key, entry).map_err(|invalid| invalid.of(&key))?;
         self.admit_waiting();
         objection.map_or(Ok(()), |invalid| Err(invalid.of(&key)))
@@ -128,8 +129,9 @@ impl Index {
             self.restore(&key, &mut last_good);
         }
 
-        let objections = self.entries.iter().filter_map(|(key, e)| Some(e.objection()?.clone().of(key)));
-        refusals.extend(objections);
+        for (key, entry) in &self.entries {
+            refusals.extend(entry.objections().iter().map(|objection| objection.clone().of(key)));
+        }
         refusals
     }
 

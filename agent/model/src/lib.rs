@@ -14,6 +14,6 @@ pub mod snapshot;
 pub use address::{ClientAddr, EndpointAddr, OriginalDst, canonical};
 pub use marks::Marks;
 pub use name::{ObjectName, PodUid};
-pub use pod::{Enrolment, Pod, Uncaptured, WhenAgentDown};
+pub use pod::{Enrolment, ExistingConnections, Pod, Uncaptured, WhenAgentDown};
 pub use service::{Affinity, Endpoint, EndpointState, Service, ServicePort};
 pub use snapshot::{Snapshot, SnapshotBuilder};

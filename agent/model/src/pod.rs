@@ -21,6 +21,7 @@ pub struct Pod {
     pub netns: Option<PathBuf>,
     pub enrolment: Enrolment,
     pub when_agent_down: WhenAgentDown,
+    pub existing_connections: ExistingConnections,
 }
 
 /// Whether a pod belongs into the mesh, and by which rule.
@@ -64,6 +65,17 @@ pub enum WhenAgentDown {
     Closed,
     /// Direct, as if the pod were not captured.
     Open,
+}
+
+/// What becomes of the connections that a pod has when it is captured: they are past the proxy's reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExistingConnections {
+    /// They go on, uncaptured, until they end.
+    #[default]
+    Keep,
+    /// They are reset, so that the application makes them anew through the proxy.
+    Reset,
 }
 
 // === impl Pod ===

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use model::{Enrolment, Uncaptured, WhenAgentDown};
+use model::{Enrolment, ExistingConnections, Uncaptured, WhenAgentDown};
 
-use super::{EnablementSelector, EnrolmentConfig, PodFacts, decide, when_agent_down};
+use super::{EnablementSelector, EnrolmentConfig, PodFacts, decide, existing_connections, when_agent_down};
 
 fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
     labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
@@ -148,5 +148,17 @@ fn when_the_agent_is_down_the_safe_way_is_the_default() {
     for unknown in ["Open", "", "true"] {
         let invalid = when_agent_down(&annotated(unknown)).unwrap_err();
         assert_eq!(invalid.field, "metadata.annotations[millstream.dev/when-agent-down]");
+    }
+}
+
+#[test]
+fn connections_are_kept_unless_somebody_says_otherwise() {
+    let annotated = |value: &str| labels(&[("millstream.dev/existing-connections", value)]);
+    assert_eq!(existing_connections(&BTreeMap::new()), Ok(None));
+    assert_eq!(existing_connections(&annotated("keep")), Ok(Some(ExistingConnections::Keep)));
+    assert_eq!(existing_connections(&annotated("reset")), Ok(Some(ExistingConnections::Reset)));
+    for unknown in ["Reset", "", "true"] {
+        let invalid = existing_connections(&annotated(unknown)).unwrap_err();
+        assert_eq!(invalid.field, "metadata.annotations[millstream.dev/existing-connections]");
     }
 }

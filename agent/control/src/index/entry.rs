@@ -48,10 +48,11 @@ impl Entry {
     }
 
     /// What was put aside of an object that was taken nevertheless.
-    pub(super) fn objection(&self) -> Option<&Invalid> {
+    pub(super) fn objections(&self) -> &[Invalid] {
         match self {
-            Self::Namespace(namespace) => namespace.objection.as_ref(),
-            Self::Node | Self::Pod(_) | Self::Service(_) | Self::EndpointSlice(_) => None,
+            Self::Namespace(namespace) => &namespace.objections,
+            Self::Pod(pod) => &pod.objections,
+            Self::Node | Self::Service(_) | Self::EndpointSlice(_) => &[],
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Namespaces: labels that enrol, and the annotation that says what happens while no agent runs.
+//! Namespaces: labels that enrol, and annotations that hold for the pods in them.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
-use model::WhenAgentDown;
+use model::{ExistingConnections, WhenAgentDown};
 
 use crate::{enrolment, field, refusal::Invalid};
 
@@ -14,7 +14,8 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 pub(super) struct NamespaceEntry {
     pub(super) labels: BTreeMap<String, String>,
     pub(super) when_agent_down: WhenAgentDown,
-    pub(super) objection: Option<Invalid>,
+    pub(super) existing_connections: ExistingConnections,
+    pub(super) objections: Vec<Invalid>,
 }
 
 // === impl NamespaceEntry ===
@@ -23,14 +24,20 @@ impl NamespaceEntry {
     pub(super) fn parse(namespace: &Namespace) -> Self {
         let metadata = &namespace.metadata;
         let annotations = field::or_empty(metadata.annotations.as_ref());
-        let (when_agent_down, objection) = match enrolment::when_agent_down(annotations) {
-            Ok(when_agent_down) => (when_agent_down, None),
+        let mut objections = Vec::new();
+        let when_agent_down = enrolment::when_agent_down(annotations).unwrap_or_else(|invalid| {
+            objections.push(invalid);
             // To keep `open` because somebody misspelt it would be worse than to fall back to what is safe.
-            Err(invalid) => (WhenAgentDown::Closed, Some(invalid)),
-        };
+            WhenAgentDown::Closed
+        });
+        let existing_connections = enrolment::existing_connections(annotations).unwrap_or_else(|invalid| {
+            objections.push(invalid);
+            None
+        });
         let mut entry = Self::unknown(metadata.name.as_deref().unwrap_or_default());
         entry.labels.extend(metadata.labels.clone().unwrap_or_default());
-        Self { when_agent_down, objection, ..entry }
+        let existing_connections = existing_connections.unwrap_or_default();
+        Self { when_agent_down, existing_connections, objections, ..entry }
     }
 
     /// What is known of a namespace whose object has not been seen.

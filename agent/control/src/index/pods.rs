@@ -6,11 +6,11 @@ use k8s_openapi::{
     api::core::v1::{Pod, PodSpec, PodStatus},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use model::{ObjectName, PodUid};
+use model::{ExistingConnections, ObjectName, PodUid};
 
 use super::{Claim, IndexConfig};
 use crate::{
-    enrolment::{PodFacts, SIDECAR_STATUS},
+    enrolment::{self, PodFacts, SIDECAR_STATUS},
     field,
     refusal::Invalid,
 };
@@ -27,6 +27,9 @@ pub(super) struct PodEntry {
     pub(super) service_account: Arc<str>,
     pub(super) ips: Vec<IpAddr>,
     pub(super) netns: Option<PathBuf>,
+    /// Where the pod itself says it; its namespace otherwise.
+    pub(super) existing_connections: Option<ExistingConnections>,
+    pub(super) objections: Vec<Invalid>,
     labels: BTreeMap<String, String>,
     has_sidecar: bool,
     host_network: bool,
@@ -46,6 +49,11 @@ impl PodEntry {
             .filter(|_| config.honour_netns_annotation && !host_network)
             .map(|path| field::path(NETNS_FIELD, path))
             .transpose()?;
+        let (existing_connections, objections) = match enrolment::existing_connections(annotations) {
+            Ok(existing_connections) => (existing_connections, Vec::new()),
+            // The pod wanted something of its own: what its namespace says does not come in its place.
+            Err(invalid) => (Some(ExistingConnections::Keep), vec![invalid]),
+        };
         Ok(Self {
             uid: uid(&name, metadata)?,
             name,
@@ -53,6 +61,8 @@ impl PodEntry {
             service_account: service_account(spec.as_ref())?,
             ips: ips(status.as_ref())?,
             netns,
+            existing_connections,
+            objections,
             labels: metadata.labels.clone().unwrap_or_default(),
             has_sidecar: annotations.contains_key(SIDECAR_STATUS),
             host_network,

@@ -93,6 +93,7 @@ impl<'a> Join<'a> {
             netns: pod.netns.clone(),
             enrolment: enrolment::decide(&pod.facts(), &namespace.labels, config),
             when_agent_down: namespace.when_agent_down,
+            existing_connections: pod.existing_connections.unwrap_or(namespace.existing_connections),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use model::{Enrolment, ObjectName, Pod, PodUid, WhenAgentDown};
+use model::{Enrolment, ExistingConnections, ObjectName, Pod, PodUid, WhenAgentDown};
 use netns::Netns;
 use rtnetlink::{
     LinkUnspec, RouteMessageBuilder,
@@ -49,6 +49,7 @@ pub(super) fn model_pod(name: &str, ips: &[&str]) -> Pod {
         netns: None,
         enrolment: Enrolment::Enrolled("test".into()),
         when_agent_down: WhenAgentDown::Closed,
+        existing_connections: ExistingConnections::Keep,
     }
 }
 

@@ -1,6 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
-use model::{Affinity, Enrolment, PodUid, ServicePort, SnapshotBuilder, Uncaptured, WhenAgentDown};
+use model::{
+    Affinity, Enrolment, ExistingConnections, PodUid, ServicePort, SnapshotBuilder, Uncaptured, WhenAgentDown,
+};
 
 use super::*;
 
@@ -150,6 +152,7 @@ fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
         netns: None,
         enrolment: Enrolment::NotEnrolled(why),
         when_agent_down: WhenAgentDown::Closed,
+        existing_connections: ExistingConnections::Keep,
     }
 }
 

@@ -1,6 +1,6 @@
-use model::{Enrolment, Uncaptured, WhenAgentDown};
+use model::{Enrolment, ExistingConnections, Uncaptured, WhenAgentDown};
 
-use super::{Applied, pod_at};
+use super::{Applied, pod, pod_at};
 use crate::{
     enrolment::{EnablementSelector, EnrolmentConfig},
     index::{Index, IndexConfig},
@@ -39,6 +39,46 @@ fn an_unknown_way_to_fail_is_reported_and_closed_taken() {
     );
     assert_eq!(applied.pod("cart").when_agent_down, WhenAgentDown::Closed);
     assert!(!applied.pod("cart").is_enrolled(), "the rest of the namespace was taken");
+}
+
+#[test]
+fn the_pod_says_what_becomes_of_its_connections_or_else_its_namespace() {
+    use ExistingConnections::{Keep, Reset};
+    let own = |value: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: cart, annotations: \
+             {{millstream.dev/existing-connections: {value}}}}}}}\n---\n"
+        )
+    };
+    let namespace = namespace("annotations: {millstream.dev/existing-connections: reset}");
+    for (manifests, expected) in [
+        (pod("cart", ""), Keep),
+        (own("reset"), Reset),
+        (format!("{namespace}{}", pod("cart", "")), Reset),
+        (format!("{namespace}{}", own("keep")), Keep),
+    ] {
+        assert_eq!(
+            Applied::new(&manifests).sound().pod("cart").existing_connections,
+            expected,
+            "{manifests}"
+        );
+    }
+    let applied = Applied::new(&namespace).and(&own("rset"));
+    assert_eq!(
+        applied.refusal(),
+        "Pod default/cart: metadata.annotations[millstream.dev/existing-connections]: \
+         \"rset\" is not one of keep, reset; keep is used"
+    );
+    assert_eq!(applied.pod("cart").existing_connections, Keep);
+}
+
+#[test]
+fn all_that_is_wrong_with_a_namespace_is_reported() {
+    let wrong =
+        "annotations: {millstream.dev/when-agent-down: ajar, millstream.dev/existing-connections: drop}";
+    let mut index = Index::new(IndexConfig::default());
+    let refusals = index.reset(&super::objects(&namespace(wrong)));
+    assert_eq!(refusals.len(), 2, "{refusals:?}");
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! Connections older than the capture of their pod. Nothing touches them, so they are outside the mesh until they
+//! end; here they are counted and, on request, reset.
+//!
+//! A captured connection shows it: bit C is on the application's socket, whether it dialled or accepted, and the
+//! proxy's sockets are of the agent's cgroup. What shows neither, and is not left alone by the programs at any age,
+//! is older. So is what a pod with `when-agent-down: open` dialled while no agent ran: it is as far outside.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use model::Marks;
+use netns::Netns;
+
+use crate::{
+    Error,
+    maps::Maps,
+    sock_diag::{Connection, Ended, SockDiag},
+};
+
+/// The older connections of one captured pod. Each question looks anew.
+#[derive(Debug)]
+pub struct Older {
+    netns: Arc<Netns>,
+    pod: Facts,
+}
+
+/// What came of [`Older::reset`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    Done {
+        connections: usize,
+    },
+    /// The kernel was built without `CONFIG_INET_DIAG_DESTROY`.
+    NotSupported,
+}
+
+/// By what older connections are told from others.
+#[derive(Debug)]
+struct Facts {
+    /// Bit C.
+    captured: u32,
+    /// The cgroups of agents.
+    agents: HashSet<u64>,
+    /// The pod's addresses.
+    own: HashSet<IpAddr>,
+}
+
+// === impl Older ===
+
+impl Older {
+    pub fn of(netns: Arc<Netns>, maps: &Maps, marks: Marks) -> Result<Self, Error> {
+        let pod = Facts {
+            captured: marks.captured,
+            agents: maps.agents()?.into_iter().collect(),
+            own: maps.addresses(netns.cookie())?.into_iter().collect(),
+        };
+        Ok(Self { netns, pod })
+    }
+
+    /// Blocks while the kernel goes through its connections.
+    pub fn count(&self) -> Result<usize, Error> {
+        let connections = SockDiag::open(&self.netns)?.connections()?;
+        Ok(connections.iter().filter(|connection| self.pod.is_older(connection)).count())
+    }
+
+    /// Blocks like [`Older::count`]. Both ends learn that their connection is over.
+    pub fn reset(&self) -> Result<Reset, Error> {
+        let kernel = SockDiag::open(&self.netns)?;
+        let mut connections = 0;
+        for connection in kernel.connections()?.iter().filter(|connection| self.pod.is_older(connection)) {
+            match kernel.end(connection)? {
+                Ended::Now => connections += 1,
+                Ended::Before => {}
+                Ended::NotSupported => return Ok(Reset::NotSupported),
+            }
+        }
+        Ok(Reset::Done { connections })
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
+    fn is_older(&self, connection: &Connection) -> bool {
+        let Self { captured, agents, own } = self;
+        let by_mark = connection.mark & captured != 0;
+        let by_agent = agents.contains(&connection.cgroup);
+        let at_home = own.contains(&connection.remote.ip()) || is_left_alone(connection.remote);
+        !by_mark && !by_agent && !at_home && !connection.orphaned
+    }
+}
+
+/// Loopback, and what the connect hook passes because it cannot be turned.
+fn is_left_alone(remote: SocketAddr) -> bool {
+    match remote.ip() {
+        IpAddr::V4(v4) => v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

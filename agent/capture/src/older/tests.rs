@@ -1,0 +1,61 @@
+use super::*;
+
+const C: u32 = 0x1000_0000;
+const A: u32 = 0x2000_0000;
+const AGENT: u64 = 77;
+
+fn pod() -> Facts {
+    let own = ["192.0.2.1", "2001:db8::1", "192.0.2.9"].map(|ip| ip.parse().unwrap());
+    Facts { captured: C, agents: [AGENT].into(), own: own.into() }
+}
+
+fn connection(local: &str, remote: &str) -> Connection {
+    Connection::between(local.parse().unwrap(), remote.parse().unwrap())
+}
+
+#[test]
+fn what_nothing_of_ours_is_on_is_older() {
+    for (local, remote) in [
+        ("192.0.2.1:40000", "198.51.100.1:80"),
+        ("192.0.2.1:80", "198.51.100.1:40000"),
+        ("[2001:db8::1]:40000", "[2001:db8::2]:80"),
+        ("192.0.2.77:40000", "198.51.100.1:80"),
+    ] {
+        assert!(pod().is_older(&connection(local, remote)), "{local} {remote}");
+    }
+}
+
+#[test]
+fn what_the_programs_leave_alone_at_any_age_is_not() {
+    for (local, remote) in [
+        ("127.0.0.1:40000", "127.0.0.1:80"),
+        ("127.0.0.1:80", "127.9.9.9:40000"),
+        ("[::1]:40000", "[::1]:80"),
+        ("192.0.2.1:40000", "192.0.2.1:80"),
+        ("192.0.2.1:40000", "192.0.2.9:80"),
+        ("[2001:db8::1]:40000", "[2001:db8::1]:80"),
+        ("[fe80::1]:40000", "[fe80::2]:80"),
+    ] {
+        assert!(!pod().is_older(&connection(local, remote)), "{local} {remote}");
+    }
+}
+
+#[test]
+fn marks_and_cgroups_tell_ours() {
+    let is_older = |mark, cgroup| {
+        let connection = Connection { mark, cgroup, ..connection("192.0.2.1:40000", "198.51.100.1:80") };
+        pod().is_older(&connection)
+    };
+    assert!(!is_older(C, 1), "captured");
+    assert!(!is_older(C | 0xff, 1), "captured, with a mark of the application's own");
+    assert!(is_older(0xff, 1), "a mark of the application's own");
+    assert!(!is_older(A, AGENT), "forwarded");
+    assert!(!is_older(C, AGENT), "delivered");
+    assert!(!is_older(0, AGENT), "accepted by the proxy");
+}
+
+#[test]
+fn what_nobody_has_any_more_ends_by_itself() {
+    let connection = connection("192.0.2.1:40000", "198.51.100.1:80");
+    assert!(!pod().is_older(&Connection { orphaned: true, ..connection }));
+}
