@@ -5,7 +5,6 @@ use std::{io::Write, thread::sleep, time::Duration};
 use anyhow::{Result, bail};
 use app::{
     api::{ConnectionRow, Request},
-    client::{Asked, ask},
     run_dir::RunDir,
 };
 use jiff::{SpanRound, Timestamp, Unit};
@@ -13,6 +12,7 @@ use jiff::{SpanRound, Timestamp, Unit};
 use crate::{
     Outcome,
     args::ConnectionOptions,
+    ask::ask,
     output::{Format, bytes, or_dash, print, table},
 };
 
@@ -35,11 +35,8 @@ pub(crate) fn run(run_dir: &RunDir, format: Format, options: &ConnectionOptions)
 }
 
 fn fetch(run_dir: &RunDir, options: &ConnectionOptions) -> Result<Vec<ConnectionRow>> {
-    let mut rows: Vec<ConnectionRow> = match ask(run_dir, &Request::Connections)? {
-        Asked::Answer(rows) => rows,
-        Asked::Refused(why) => bail!(why),
-        Asked::Down => bail!("the agent is down, so no connection goes through it"),
-    };
+    let nothing = || bail!("the agent is down, so no connection goes through it");
+    let mut rows: Vec<ConnectionRow> = ask(run_dir, &Request::Connections, nothing)?;
     if let Some(pod) = &options.pod {
         rows.retain(|row| row.pod.to_string() == *pod);
     }

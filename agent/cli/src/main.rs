@@ -4,6 +4,7 @@
 
 mod agent;
 mod args;
+mod ask;
 mod check;
 mod cleanup;
 mod connections;

@@ -1,27 +1,25 @@
 //! `millstream pods`
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use app::{
     api::{PodRow, PodState, Request},
-    client::{Asked, ask},
     offline::Offline,
     run_dir::RunDir,
 };
 
 use crate::{
-    Outcome, block_on,
+    Outcome,
+    ask::ask,
+    block_on,
     output::{Format, print, table},
 };
 
 pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
-    let rows: Vec<PodRow> = match ask(run_dir, &Request::Pods)? {
-        Asked::Answer(rows) => rows,
-        Asked::Refused(why) => bail!(why),
-        Asked::Down => {
-            eprintln!("The agent is down; this is what it left.");
-            block_on(async { anyhow::Ok(Offline::open(run_dir).await?.pods().await) })??
-        }
+    let offline = || {
+        eprintln!("The agent is down; this is what it left.");
+        block_on(async { Ok(Offline::open(run_dir).await?.pods().await) })?
     };
+    let rows: Vec<PodRow> = ask(run_dir, &Request::Pods, offline)?;
     print(format, &rows, |rows| {
         table(["NAMESPACE", "POD", "STATE", "AGENT DOWN", "BECAUSE"], rows.iter().map(row))
     })?;

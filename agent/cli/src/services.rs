@@ -1,27 +1,25 @@
 //! `millstream services`
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use app::{
     api::{EndpointRow, Request, ServiceRow},
-    client::{Asked, ask},
     offline::Offline,
     run_dir::RunDir,
 };
 
 use crate::{
-    Outcome, block_on,
+    Outcome,
+    ask::ask,
+    block_on,
     output::{Format, print, table},
 };
 
 pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
-    let rows: Vec<ServiceRow> = match ask(run_dir, &Request::Services)? {
-        Asked::Answer(rows) => rows,
-        Asked::Refused(why) => bail!(why),
-        Asked::Down => {
-            eprintln!("The agent is down; this is what its source says now.");
-            block_on(Offline::open(run_dir))??.services()
-        }
+    let offline = || {
+        eprintln!("The agent is down; this is what its source says now.");
+        Ok(block_on(Offline::open(run_dir))??.services())
     };
+    let rows: Vec<ServiceRow> = ask(run_dir, &Request::Services, offline)?;
     print(format, &rows, |rows| {
         table(["NAMESPACE", "SERVICE", "ADDRESS", "PORT", "ENDPOINTS", "POLICY"], rows.iter().map(row))
     })?;

@@ -1,24 +1,22 @@
 //! `millstream status`
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use app::{
     api::{AgentState, Request, Status},
-    client::{Asked, ask},
     offline::Offline,
     run_dir::RunDir,
 };
 
 use crate::{
-    Outcome, block_on,
+    Outcome,
+    ask::ask,
+    block_on,
     output::{Format, print},
 };
 
 pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
-    let status = match ask(run_dir, &Request::Status)? {
-        Asked::Answer(status) => status,
-        Asked::Refused(why) => bail!(why),
-        Asked::Down => block_on(Offline::open(run_dir))??.status(),
-    };
+    let offline = || Ok(block_on(Offline::open(run_dir))??.status());
+    let status = ask(run_dir, &Request::Status, offline)?;
     print(format, &status, text)?;
     Ok(if status.problems.is_empty() { Outcome::Fine } else { Outcome::Bad })
 }
