@@ -3,6 +3,7 @@
 use std::{env, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// What a server does with a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// Sends back what it gets, and ends when the client ends.
     Echo,
@@ -66,24 +67,11 @@ fn program() -> Result<PathBuf> {
 
 // === impl Mode ===
 
-impl Mode {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Echo => "echo",
-            Self::Http => "http",
-            Self::Hello => "hello",
-            Self::Sink => "sink",
-            Self::Source => "source",
-            Self::Reset => "reset",
-            Self::SlowRead => "slow-read",
-            Self::HalfClose => "half-close",
-        }
-    }
-}
-
 impl fmt::Display for Mode {
+    /// As the command line of `peer` spells it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        let value = self.to_possible_value().expect("no mode is hidden from the command line");
+        f.write_str(value.get_name())
     }
 }
 
@@ -92,7 +80,7 @@ impl fmt::Display for Mode {
 impl Server {
     pub(crate) fn start(pod: &Pod, mode: Mode, addr: SocketAddr, args: &[&str]) -> Result<Self> {
         let mut command = pod.command(&[program()?])?;
-        command.args(["serve", "--name", pod.name(), "--mode", mode.as_str(), "--listen"]);
+        command.args(["serve", "--name", pod.name(), "--mode"]).arg(mode.to_string()).arg("--listen");
         command.arg(addr.to_string()).args(args);
         let mut process = Process::start(pod.name(), command, Io::Piped)?;
         let ready = process.json(PATIENCE)?;

@@ -15,7 +15,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     admin::{self, Admin},
@@ -32,7 +32,7 @@ use crate::{
 pub struct Options {
     pub source: PathBuf,
     pub node: String,
-    pub run_dir: PathBuf,
+    pub run_dir: RunDir,
     pub config: Option<PathBuf>,
 }
 
@@ -40,7 +40,7 @@ pub struct Options {
 /// `millstream cleanup` releases them.
 pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
-    let run_dir = RunDir::new(&options.run_dir);
+    let run_dir = options.run_dir;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
     preflight_or_say_why(&config).await?;
@@ -128,6 +128,9 @@ async fn preflight_or_say_why(config: &Config) -> Result<()> {
     let took =
         canary::sing(config.steering).await.context("the self-test failed: nothing can be captured here")?;
     info!(connect = ?took, "Self-test passed: a canary's connection arrived captured");
+    if !preflight::has_tcx() {
+        warn!("This kernel has no TCX (Linux 6.6): ways round the connect hook are not guarded");
+    }
     Ok(())
 }
 

@@ -137,7 +137,7 @@ impl Enroller {
 impl Work {
     /// Brings every pod of the node to where the snapshot wants it.
     async fn follow(&mut self, snapshot: &Snapshot) {
-        let wanted = |pod: &&Arc<Pod>| pod.is_enrolled() && pod.is_on(&self.enroller.node);
+        let wanted = |pod: &&Arc<Pod>| pod.is_captured_by(&self.enroller.node);
         let pods: Vec<Arc<Pod>> = snapshot.pods().into_iter().filter(wanted).cloned().collect();
         let unwanted: Vec<PodUid> =
             self.managed.keys().filter(|uid| !pods.iter().any(|p| p.uid == **uid)).cloned().collect();
@@ -348,7 +348,7 @@ impl Work {
             self.failures.iter().filter(|(_, f)| f.next <= now).map(|(uid, _)| uid.clone()).collect();
         for uid in due {
             match snapshot.pod(&uid) {
-                Some(pod) if pod.is_enrolled() && pod.is_on(&self.enroller.node) => self.enrol(pod).await,
+                Some(pod) if pod.is_captured_by(&self.enroller.node) => self.enrol(pod).await,
                 _ => {
                     self.failures.remove(&uid);
                     self.enroller.board.set(&uid, None);
@@ -361,9 +361,7 @@ impl Work {
     async fn settle_what_was_left(&mut self, snapshot: &Snapshot) {
         let capture = &self.enroller.capture;
         for entry in capture.left_behind() {
-            let wanted = snapshot
-                .pod(&entry.uid)
-                .is_some_and(|pod| pod.is_enrolled() && pod.is_on(&self.enroller.node));
+            let wanted = snapshot.pod(&entry.uid).is_some_and(|pod| pod.is_captured_by(&self.enroller.node));
             if self.managed.contains_key(&entry.uid) {
                 continue;
             }

@@ -286,7 +286,7 @@ fn proxied(story: &mut Story, facts: &Facts<'_>, destination: SocketAddr) -> (Ve
     let Facts { snapshot, node, .. } = facts;
     let version = snapshot.version;
     let way = |uid: Option<&PodUid>| match uid.and_then(|uid| snapshot.pod(uid)) {
-        Some(pod) if pod.is_on(node) && pod.is_enrolled() => {
+        Some(pod) if pod.is_captured_by(node) => {
             format!("{}, delivered in its namespace", pod.name)
         }
         Some(pod) => format!("{}, forwarded", pod.name),

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A pod is captured by a few changes in its network namespace (sysctls, one rule and one route a family), its
-//! own `sk_lookup` program, the proxy's listeners in a map, and last an entry in `PODS`. What was there before
+//! own `sk_lookup` program, the proxy's listeners in a map, a guard on each interface, and last an entry in `PODS`. What was there before
 //! each change is in the [`journal`], so that `cleanup` and the next agent can undo it after a `SIGKILL`.
 //!
 //! Modules in reading order: [`Config`] · [`desired`] PURE · [`plan`] PURE · [`journal`] · [`change`] · [`pod`] (observe

@@ -2,7 +2,10 @@
 //!
 //! Sources: rtnetlink(7), <https://docs.kernel.org/networking/policy-routing.html>.
 
-use std::{collections::BTreeMap, collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use futures::{StreamExt, TryStreamExt, channel::mpsc::UnboundedReceiver};
 use netlink_packet_route::{

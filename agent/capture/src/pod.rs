@@ -54,9 +54,6 @@ impl Capture {
         let journal = Journal::new(&config.journal);
         let node = NodeNetns::discover()?;
         let has_tcx = preflight::has_tcx();
-        if !has_tcx {
-            warn!("This kernel has no TCX (Linux 6.6): ways round the connect hook are not guarded");
-        }
         let live = tokio::sync::Mutex::default();
         Ok(Self { config, programs: Mutex::new(programs), journal, node, has_tcx, live })
     }

@@ -49,11 +49,14 @@ pub fn mount_bpffs() -> nix::Result<()> {
 }
 
 fn kernel() -> Finding {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let release = release.trim().to_owned();
+    let release = release();
     let ok = version(&release).is_some_and(|v| v >= FLOOR);
     let remedy = format!("boot a kernel of {}.{} or newer", FLOOR.0, FLOOR.1);
     finding("kernel", ok, release, &remedy)
+}
+
+fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
@@ -128,8 +131,7 @@ fn tcx() -> Finding {
 
 /// TCX came with Linux 6.6.
 pub fn has_tcx() -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    version(&release).is_some_and(|version| version >= (6, 6))
+    version(&release()).is_some_and(|version| version >= (6, 6))
 }
 
 /// A fact rather than a demand: IPv4 alone is fine.

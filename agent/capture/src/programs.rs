@@ -1,6 +1,6 @@
 //! Loading, pinning and adopting the programs.
 //!
-//! The object holds all three programs; an instance loads the ones it needs, over the node's pinned maps. A
+//! The object holds all programs; an instance loads the ones it needs, over the node's pinned maps. A
 //! link that is pinned already gets the new program by an atomic swap, so an agent that restarts or is upgraded
 //! leaves no gap.
 

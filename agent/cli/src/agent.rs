@@ -1,13 +1,11 @@
 //! `millstream agent`
 
-use std::path::PathBuf;
-
 use anyhow::Result;
-use app::{agent::Options, logging};
+use app::{agent::Options, logging, run_dir::RunDir};
 
 use crate::{Outcome, args::AgentOptions};
 
-pub(crate) fn run(options: AgentOptions, run_dir: PathBuf) -> Result<Outcome> {
+pub(crate) fn run(options: AgentOptions, run_dir: RunDir) -> Result<Outcome> {
     let AgentOptions { source, node, config, log_json } = options;
     let log = logging::start(log_json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

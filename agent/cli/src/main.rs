@@ -20,6 +20,7 @@ mod why;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use app::run_dir::RunDir;
 use clap::{CommandFactory, Parser};
 
 use crate::args::{Args, Command};
@@ -47,10 +48,9 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Outcome> {
     let Args { run_dir, output, command } = args;
-    let run_dir_path = run_dir;
-    let run_dir = app::run_dir::RunDir::new(&run_dir_path);
+    let run_dir = RunDir::new(&run_dir);
     match command {
-        Command::Agent(options) => agent::run(options, run_dir_path),
+        Command::Agent(options) => agent::run(options, run_dir),
         Command::Status => status::run(&run_dir, output),
         Command::Pods => pods::run(&run_dir, output),
         Command::Services => services::run(&run_dir, output),

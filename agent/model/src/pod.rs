@@ -85,6 +85,11 @@ impl Pod {
         matches!(self.enrolment, Enrolment::Enrolled(_))
     }
 
+    /// Whether the agent of `node` is to capture it.
+    pub fn is_captured_by(&self, node: &str) -> bool {
+        self.is_enrolled() && self.is_on(node)
+    }
+
     pub fn is_on(&self, node: &str) -> bool {
         self.node.as_deref() == Some(node)
     }

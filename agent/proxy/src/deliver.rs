@@ -7,9 +7,7 @@ use nix::errno::Errno;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    connection::Addressed,
-    connection::Connection,
-    connection::{Connected, Held},
+    connection::{Addressed, Connected, Connection, Held},
     connections::Stage,
     end::End,
     failure::Failure,

@@ -7,8 +7,7 @@ use model::EndpointAddr;
 use tokio::time::timeout;
 
 use crate::{
-    connection::Addressed,
-    connection::{Connected, Held},
+    connection::{Addressed, Connected, Held},
     connections::Stage,
     failure::Failure,
     socket,

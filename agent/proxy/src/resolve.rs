@@ -7,8 +7,7 @@ use route::{Candidates, Resolution, select};
 
 use crate::{
     affinity::Key,
-    connection::Addressed,
-    connection::Connection,
+    connection::{Addressed, Connection},
     connections::Stage,
     failure::Failure,
     load::Load,

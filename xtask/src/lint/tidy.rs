@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("capture", &["model", "netns", "abi"]),
     ("proxy", &["model", "netns", "route"]),
     ("app", &["model", "netns", "route", "control", "capture", "proxy", "abi", "verdict"]),
-    ("cli", &["app", "model", "capture", "abi"]),
+    ("cli", &["app", "model", "capture"]),
     ("harness", &["netns"]),
     ("xtask", &[]),
 ];

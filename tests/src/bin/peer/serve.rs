@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ValueEnum;
+use harness::Mode;
 use serde_json::json;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -34,18 +34,6 @@ pub(crate) struct Args {
     /// Offer Multipath TCP
     #[arg(long)]
     mptcp: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Mode {
-    Echo,
-    Http,
-    Hello,
-    Sink,
-    Source,
-    Reset,
-    SlowRead,
-    HalfClose,
 }
 
 /// What the first to speak says.
