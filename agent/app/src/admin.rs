@@ -21,7 +21,7 @@ use crate::{
     logging::LogFilter,
     older,
     pods::PhaseBoard,
-    run_dir::{AgentFile, RunDir},
+    run_dir::{AgentFile, RunDir, remove_if_there},
     why,
 };
 
@@ -43,12 +43,7 @@ pub struct Admin {
 
 /// Makes the socket, in place of one that a dead agent left.
 pub fn bind(path: &Path) -> Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(e).with_context(|| format!("cannot replace {}", path.display()));
-        }
-        _ => {}
-    }
+    remove_if_there(path)?;
     let listener =
         UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))

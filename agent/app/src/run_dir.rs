@@ -109,13 +109,7 @@ impl RunDir {
     /// Removes what an agent left, after its pods are restored.
     pub fn remove(&self) -> Result<()> {
         for name in ["agent.json", "agent.lock", "admin.sock"] {
-            let path = self.0.join(name);
-            match fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(e).with_context(|| format!("cannot remove {}", path.display()));
-                }
-                _ => {}
-            }
+            remove_if_there(&self.0.join(name))?;
         }
         // Somebody else's files keep the directory.
         let _not_empty = fs::remove_dir(&self.0);
@@ -134,5 +128,14 @@ impl AgentFile {
             cgroup: self.cgroup.clone(),
             steering: self.steering,
         }
+    }
+}
+
+pub(crate) fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use model::{ObjectName, PodUid, WhenAgentDown};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Steering, plan::Change};
+use crate::{Error, Steering, pins::gone, plan::Change};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -57,12 +57,7 @@ impl Journal {
 
     pub fn remove(&self, uid: &PodUid) -> Result<(), Error> {
         let path = self.path(uid);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(Error::File { op: "remove journal", path, source })
-            }
-            _ => Ok(()),
-        }
+        gone(fs::remove_file(&path)).map_err(|source| Error::File { op: "remove journal", path, source })
     }
 
     /// All entries, in file order, and the files that cannot be read.

@@ -117,19 +117,21 @@ impl Pins {
 }
 
 pub(crate) fn remove_file(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Pin { op: "remove", path: path.to_owned(), source })
-        }
-        _ => Ok(()),
-    }
+    gone(fs::remove_file(path)).map_err(|source| Error::Pin { op: "remove", path: path.to_owned(), source })
 }
 
 fn remove_tree(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Pin { op: "remove", path: path.to_owned(), source })
-        }
-        _ => Ok(()),
+    gone(fs::remove_dir_all(path)).map_err(|source| Error::Pin {
+        op: "remove",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// What was not there is gone as well.
+pub(crate) fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
