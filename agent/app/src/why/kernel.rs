@@ -1,0 +1,69 @@
+//! What the kernel holds for a pod: maps, pins, and its namespace.
+
+use std::sync::Arc;
+
+use abi::Slot;
+use capture::{Netlink, Older, Pins, Steering, change::look, desired::Actual, journal::Journal, maps::Maps};
+use model::{PodUid, WhenAgentDown};
+use netns::Netns;
+
+use crate::{
+    older,
+    run_dir::{AgentFile, RunDir},
+};
+
+/// What the kernel holds for a pod at this moment.
+#[derive(Debug)]
+pub struct Kernel {
+    pub(super) cookie: u64,
+    pub(super) entry: Option<WhenAgentDown>,
+    pub(super) listeners: Vec<Slot>,
+    pub(super) steered: bool,
+    /// Every interface of the pod is guarded.
+    pub(super) guarded: bool,
+    /// With `own` from the map.
+    pub(super) actual: Actual,
+    pub(super) steering: Steering,
+    /// Connections that are older than the capture; `None` where that cannot be told.
+    pub(super) older: Option<usize>,
+}
+
+// === impl Kernel ===
+
+impl Kernel {
+    /// Looks into the maps and into the pod's namespace. `None` for a pod that nothing was done to.
+    pub async fn look(
+        run_dir: &RunDir,
+        agent: &AgentFile,
+        uid: &PodUid,
+    ) -> Result<Option<Self>, capture::Error> {
+        let Some(entry) = Journal::new(&run_dir.journal()).read(uid)? else {
+            return Ok(None);
+        };
+        let pins = Pins::of_node(&agent.node);
+        let maps = Maps::open(&pins)?;
+        let netns = Arc::new(Netns::open(&entry.netns)?);
+        let older = Older::of(netns.clone(), &maps, entry.steering.marks).ok();
+        let found = look(&netns, &Netlink::open(&netns)?, &entry.steering).await?;
+        let cookie = entry.netns_cookie;
+        let listeners = maps.listeners()?.into_iter().filter(|(c, _)| *c == cookie).map(|(_, slot)| slot);
+        Ok(Some(Self {
+            cookie,
+            entry: maps.pod(cookie)?,
+            listeners: listeners.collect(),
+            steered: pins.is_steered(cookie),
+            guarded: is_guarded(&pins, cookie, &found),
+            actual: Actual { own: maps.addresses(cookie)?.into_iter().collect(), ..found },
+            steering: entry.steering,
+            older: match older {
+                Some(older) => older::count(older).await,
+                None => None,
+            },
+        }))
+    }
+}
+
+fn is_guarded(pins: &Pins, cookie: u64, found: &Actual) -> bool {
+    let guarded = pins.guarded(cookie);
+    found.interfaces.keys().all(|ifindex| guarded.contains(ifindex))
+}

@@ -1,0 +1,148 @@
+//! connect → turn → steer, decided by the programs' own code from what the kernel holds.
+
+use std::net::SocketAddr;
+
+use abi::{PodEntry, Slot};
+use capture::desired::Family;
+use model::WhenAgentDown;
+use verdict::connect;
+
+use super::{Facts, Kernel, Story, routing::proxied};
+use crate::api::Verdict;
+
+/// The kernel's facts about one `connect(2)`, for the programs' own decision.
+struct Call<'a> {
+    kernel: &'a Kernel,
+    destination: SocketAddr,
+}
+
+impl Call<'_> {
+    fn octets(&self) -> [u8; 16] {
+        match self.destination.ip() {
+            std::net::IpAddr::V4(v4) => abi::mapped(v4.octets()),
+            std::net::IpAddr::V6(v6) => v6.octets(),
+        }
+    }
+
+    fn slot(&self) -> Slot {
+        if self.destination.is_ipv4() { Slot::OutboundV4 } else { Slot::OutboundV6 }
+    }
+}
+
+impl connect::Facts for Call<'_> {
+    fn pod(&self) -> Option<PodEntry> {
+        let when = self.kernel.entry?;
+        let open_when_agent_down = u8::from(when == WhenAgentDown::Open);
+        Some(PodEntry { open_when_agent_down, reserved: [0; 7] })
+    }
+
+    fn to_loopback(&self) -> bool {
+        verdict::is_loopback(&self.octets())
+    }
+
+    fn to_own_address(&self) -> bool {
+        self.kernel.actual.own.contains(&self.destination.ip())
+    }
+
+    fn to_link_local(&self) -> bool {
+        verdict::is_link_local_v6(&self.octets())
+    }
+
+    fn by_agent(&self) -> bool {
+        false
+    }
+
+    fn listening(&self) -> bool {
+        self.kernel.listeners.contains(&self.slot())
+    }
+}
+
+/// connect → turn → steer, as the kernel would; then what the proxy would do.
+pub(super) fn steer(
+    story: &mut Story,
+    facts: &Facts<'_>,
+    kernel: &Kernel,
+    destination: SocketAddr,
+) -> (Verdict, String) {
+    let Kernel { cookie, entry, steering, .. } = kernel;
+    let call = Call { kernel, destination };
+    let entry = entry.map_or("no entry".to_owned(), |when| format!("when agent down: {when}"));
+    let pods = format!("PODS[{cookie:#x}] {entry}");
+    match connect::decide(&call) {
+        connect::Verdict::NotCaptured => {
+            story.tell("connect", "left alone", pods);
+            (Verdict::Direct, "goes direct: nothing new is captured".to_owned())
+        }
+        connect::Verdict::Pass(counter) => {
+            story.tell("connect", counter.name(), pass_evidence(kernel, destination));
+            (Verdict::Direct, format!("goes direct: {}", counter.name()))
+        }
+        connect::Verdict::Refuse => {
+            let slot = call.slot().name();
+            story.tell(
+                "connect",
+                "refused with ECONNREFUSED",
+                format!("{pods}; LISTENERS[{slot}] empty: no agent"),
+            );
+            (Verdict::Refused, "refused: no agent is running, and the pod is closed meanwhile".to_owned())
+        }
+        connect::Verdict::Capture => {
+            let slot = call.slot().name();
+            let mark = steering.marks.captured;
+            story.tell("connect", format!("marked {mark:#x}"), format!("{pods}; LISTENERS[{slot}] open"));
+            if let Some(gap) = turn(story, kernel, destination) {
+                return stray(story, kernel, &gap);
+            }
+            if !kernel.steered {
+                story.tell("steer", "nobody takes it", "no sk_lookup link is pinned for the namespace");
+                return (Verdict::Refused, "lost: the pod's sk_lookup program is gone".to_owned());
+            }
+            story.tell("steer", "to the outbound listener", format!("sk_lookup link pinned; slot {slot}"));
+            proxied(story, facts, destination)
+        }
+    }
+}
+
+fn pass_evidence(kernel: &Kernel, destination: SocketAddr) -> String {
+    if kernel.actual.own.contains(&destination.ip()) {
+        format!("ADDRESSES[{:#x}, {}]", kernel.cookie, destination.ip())
+    } else {
+        format!("{} is not steered", destination.ip())
+    }
+}
+
+/// The rule and the route that bring the marked SYN back over lo; what is missing, if anything.
+fn turn(story: &mut Story, kernel: &Kernel, destination: SocketAddr) -> Option<String> {
+    let Kernel { actual, steering, .. } = kernel;
+    let family = Family::of(destination.ip());
+    let mark = steering.marks.captured;
+    let rule =
+        format!("rule {}: fwmark {mark:#x}/{mark:#x} lookup {}", steering.rule_priority, steering.table);
+    if !actual.rules.contains(&family) {
+        story.tell("turn", "not turned", format!("missing {rule}"));
+        return Some(
+            "its namespace lacks the rule; the agent puts it back when an address changes".to_owned(),
+        );
+    }
+    match actual.routes.get(&family) {
+        Some(source) => {
+            let source = source.map_or(String::new(), |ip| format!(" src {ip}"));
+            story.tell("turn", "over lo", format!("{rule}; local default dev lo{source}"));
+            None
+        }
+        None => {
+            story.tell("turn", "not turned", format!("{rule}, but table {} is empty", steering.table));
+            Some("its namespace lacks the route".to_owned())
+        }
+    }
+}
+
+/// A marked packet that no rule turns is about to leave by an interface.
+fn stray(story: &mut Story, kernel: &Kernel, gap: &str) -> (Verdict, String) {
+    if kernel.guarded {
+        story.tell("guard", "does not leave", "a guard link is pinned for every interface");
+        return (Verdict::Refused, format!("is lost: {gap}"));
+    }
+    story.tell("guard", "leaves", "not every interface has a guard");
+    (Verdict::Direct, format!("gets round the proxy: {gap}"))
+}
