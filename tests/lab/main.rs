@@ -14,3 +14,4 @@ mod records;
 mod road;
 mod services;
 mod steering;
+mod stuck;

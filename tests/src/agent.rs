@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     Node, Pod,
+    hold::Held,
     place::{PATIENCE, Place},
     process::{Io, Output, Process},
 };
@@ -117,6 +118,21 @@ impl Agent {
     /// SIGHUP: reload.
     pub fn sighup(&self) -> Result<()> {
         self.signal(Signal::SIGHUP)
+    }
+
+    /// SIGSTOP: it keeps all it has, and does nothing.
+    pub fn stop(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Holds all of its threads but the canary's own.
+    pub fn deadlock(&self) -> Result<Held> {
+        Held::all_but(self.pid().context("the agent does not run")?, "canary")
     }
 
     pub fn restart(&mut self) -> Result<()> {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use capture::{
-    Capture, Programs, canary,
+    Capture, Programs, Pulse, canary,
     cgroup::{self, AgentCgroup},
     preflight,
 };
@@ -72,6 +72,8 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     let mut source = tokio::spawn(source.run(publish, refuse, reloads));
 
     let proxy = Proxy::new(config.proxy(), options.node.as_str().into(), snapshots.clone());
+    // Before the first listener is in its slot: without a pulse, nobody would be steered to it.
+    crate::canary::start(&proxy, Pulse::open(&capture_config.pins)?, positive(config.canary.dead_after))?;
     let board = PhaseBoard::new();
     let (ready, is_ready) = watch::channel(false);
     let enroller = Enroller {

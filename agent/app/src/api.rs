@@ -70,6 +70,8 @@ pub struct Status {
 #[serde(rename_all = "lowercase")]
 pub enum AgentState {
     Running,
+    /// Its process holds its sockets, and does not serve them.
+    Stuck,
     Down,
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
+use capture::{Life, Pins, Pulse};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -17,13 +18,16 @@ use crate::{
 /// An agent answers in milliseconds; one that is stopped or stuck must not hang its operator.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same with an agent whose pulse has run out.
+const PATIENCE_WITH_THE_SILENT: Duration = Duration::from_secs(1);
+
 /// What came of asking.
 #[derive(Debug)]
 pub enum Asked<T> {
     Answer(T),
     /// The agent understood, and there is no such thing or it cannot be done.
     Refused(String),
-    /// Nobody listens at the socket.
+    /// Nobody listens at the socket; or somebody does, but the agent counts as dead and does not answer.
     Down,
 }
 
@@ -37,9 +41,14 @@ pub fn ask<T: DeserializeOwned>(run_dir: &RunDir, request: &Request) -> Result<A
         }
         Err(e) => return Err(e).with_context(|| format!("cannot reach the agent at {}", path.display())),
     };
-    let reply = converse(stream, request).with_context(|| {
-        format!("the agent at {} does not answer; is it stopped or stuck?", path.display())
-    })?;
+    let is_silent = is_silent(run_dir);
+    let patience = if is_silent { PATIENCE_WITH_THE_SILENT } else { PATIENCE };
+    let reply = match converse(stream, request, patience) {
+        Err(_) if is_silent => return Ok(Asked::Down),
+        reply => reply.with_context(|| {
+            format!("the agent at {} does not answer; is it stopped or stuck?", path.display())
+        })?,
+    };
     match reply {
         Ok(answer) => serde_json::from_value(answer).map(Asked::Answer).map_err(|e| {
             anyhow!("the agent's answer cannot be read ({e}): are agent and command of one version?")
@@ -48,10 +57,17 @@ pub fn ask<T: DeserializeOwned>(run_dir: &RunDir, request: &Request) -> Result<A
     }
 }
 
-fn converse(mut stream: UnixStream, request: &Request) -> Result<Reply> {
+/// The agent counts as dead. Where that cannot be told, it is asked like any other.
+fn is_silent(run_dir: &RunDir) -> bool {
+    let life =
+        run_dir.read().ok().and_then(|agent| Pulse::open(&Pins::of_node(&agent.node)).ok()?.life().ok());
+    matches!(life, Some(Life::Silent(_)))
+}
+
+fn converse(mut stream: UnixStream, request: &Request, patience: Duration) -> Result<Reply> {
     let patience = match request {
-        Request::Wait { timeout, .. } => *timeout + PATIENCE,
-        _ => PATIENCE,
+        Request::Wait { timeout, .. } => *timeout + patience,
+        _ => patience,
     };
     stream.set_read_timeout(Some(patience))?;
     let mut line = serde_json::to_vec(request)?;

@@ -22,6 +22,8 @@ use serde::Deserialize;
 /// drain:
 ///   release: 1h                     # how long a released pod's captured connections may go on
 ///   shutdown: 20s                   # how long they may go on after SIGTERM
+/// canary:
+///   dead-after: 5s                  # an agent that is stuck for so long counts as dead
 /// steering:
 ///   marks: {captured: 0x10000000, agent: 0x20000000}
 ///   table: 15001
@@ -33,6 +35,7 @@ pub struct Config {
     pub enrolment: Enrolment,
     pub proxy: Proxy,
     pub drain: Drain,
+    pub canary: Canary,
     pub steering: Steering,
 }
 
@@ -63,8 +66,19 @@ pub struct Drain {
     pub linger: SignedDuration,
 }
 
+/// The watch over the agent itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Canary {
+    /// A proxy that has not answered for so long is stuck: pods meet what they meet while no agent runs, until it
+    /// answers again.
+    pub dead_after: SignedDuration,
+}
+
 /// Far beyond any use, and far from where clocks overflow.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 365);
+
+const SHORTEST_DEAD_AFTER: SignedDuration = SignedDuration::from_millis(200);
 
 // === impl Config ===
 
@@ -92,6 +106,7 @@ impl Config {
             ("proxy.connect-timeout", Some(self.proxy.connect_timeout)),
             ("proxy.idle-timeout", self.proxy.idle_timeout),
             ("proxy.keepalive-probe-after", Some(self.proxy.keepalive_probe_after)),
+            ("canary.dead-after", Some(self.canary.dead_after)),
         ] {
             ensure!(value.is_none_or(|v| v.is_positive()), "{field}: must be more than nothing");
             ensure!(value.is_none_or(|v| v <= LONGEST), "{field}: longer than a year");
@@ -104,6 +119,10 @@ impl Config {
             ensure!(!value.is_negative(), "{field}: must not be negative");
             ensure!(value <= LONGEST, "{field}: {value:#} is longer than a year");
         }
+        ensure!(
+            self.canary.dead_after >= SHORTEST_DEAD_AFTER,
+            "canary.dead-after: less than {SHORTEST_DEAD_AFTER:#}, which any busy moment would outlast"
+        );
         self.enrolment().map(drop)
     }
 
@@ -152,6 +171,15 @@ impl Default for Drain {
             shutdown: SignedDuration::from_secs(20),
             linger: SignedDuration::from_millis(500),
         }
+    }
+}
+
+// === impl Canary ===
+
+impl Default for Canary {
+    fn default() -> Self {
+        // Long enough for a node that is short of CPU, short enough for a client that waits.
+        Self { dead_after: SignedDuration::from_secs(5) }
     }
 }
 

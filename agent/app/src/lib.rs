@@ -7,7 +7,7 @@
 //! ```
 //!
 //! In reading order: [`config`] · [`run_dir`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
-//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `older` (connections that were there before) · [`why`] · [`answers`] ·
+//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) · `older` (connections that were there before) · [`why`] · [`answers`] ·
 //! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
 //! · [`logging`].
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ pub mod admin;
 pub mod agent;
 pub mod answers;
 pub mod api;
+mod canary;
 pub mod client;
 pub mod config;
 pub mod enroller;

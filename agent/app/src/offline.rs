@@ -1,9 +1,9 @@
 //! The same answers without an agent, from what it left: `agent.json`, the journal, the pins, and the source.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
-use capture::{Pins, journal::Journal, maps::Maps};
+use capture::{Life, Pins, Pulse, journal::Journal, maps::Maps};
 use control::{FileRefusal, FileSource};
 use model::Snapshot;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +26,8 @@ pub struct Offline {
     snapshot: Arc<Snapshot>,
     refusals: Vec<FileRefusal>,
     phases: Phases,
+    /// Its listeners are open, but it counts as dead, for this long.
+    silent: Option<Duration>,
 }
 
 // === impl Offline ===
@@ -36,14 +38,15 @@ impl Offline {
         let config = agent.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         let (snapshot, refusals) = read_once(&agent.source, &config).await?;
         let phases = phases(run_dir, &agent);
-        Ok(Self { run_dir: run_dir.clone(), agent, snapshot, refusals, phases })
+        let silent = silent_with_listeners(&Pins::of_node(&agent.node));
+        Ok(Self { run_dir: run_dir.clone(), agent, snapshot, refusals, phases, silent })
     }
 
     pub fn status(&self) -> Status {
         Status {
             node: self.agent.node.clone(),
-            agent: AgentState::Down,
-            pid: None,
+            agent: if self.silent.is_some() { AgentState::Stuck } else { AgentState::Down },
+            pid: self.silent.map(|_| self.agent.pid),
             version: self.agent.version.clone(),
             ready: false,
             snapshot: 0,
@@ -52,9 +55,18 @@ impl Offline {
             ended: Vec::new(),
             refused: self.refusals.iter().map(ToString::to_string).collect(),
             refusals: self.refusals.clone(),
-            problems: vec![
-                "the agent is down: captured pods refuse new connections, or go direct if open".to_owned(),
-            ],
+            problems: vec![match self.silent {
+                None => {
+                    "the agent is down: captured pods refuse new connections, or go direct if open".to_owned()
+                }
+                Some(silent) => format!(
+                    "the agent has been stuck for {} s (its proxy does not answer the canary) and counts as dead: \
+                     captured pods refuse new connections, or go direct if open; it comes back by itself when it is \
+                     continued (is its process stopped? kill -CONT {pid}), else restart it",
+                    silent.as_secs(),
+                    pid = self.agent.pid
+                ),
+            }],
         }
     }
 
@@ -96,6 +108,14 @@ async fn read_once(dir: &Path, config: &Config) -> Result<(Arc<Snapshot>, Vec<Fi
     reading.abort();
     let refusals = refusals.borrow().clone();
     Ok((snapshot, refusals))
+}
+
+fn silent_with_listeners(pins: &Pins) -> Option<Duration> {
+    let Life::Silent(silent) = Pulse::open(pins).ok()?.life().ok()? else {
+        return None;
+    };
+    let listeners = Maps::open(pins).ok()?.listeners().ok()?;
+    (!listeners.is_empty()).then_some(silent)
 }
 
 /// What the journal and the maps say of each pod. Without maps nothing is captured.

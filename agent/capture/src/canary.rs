@@ -16,7 +16,8 @@ use netns::Netns;
 use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
 
 use crate::{
-    Capture, Config, Error, Listen, Listener, Pins, PodSpec, Programs, Steering, cgroup, cleanup::cleanup,
+    Capture, Config, Error, Listen, Listener, Pins, PodSpec, Programs, Pulse, Steering, cgroup,
+    cleanup::cleanup,
 };
 
 /// RFC 5737: addresses that belong to nobody.
@@ -59,6 +60,7 @@ async fn capture_and_dial(config: &Config) -> Result<Duration, Dead> {
     let netns = Arc::new(Netns::create().map_err(Error::from)?);
     give_address(&netns).await?;
     let capture = Capture::new(config.clone(), Programs::attach(config)?)?;
+    Pulse::open(&config.pins)?.beat(PATIENCE)?;
     let spec = PodSpec {
         uid: PodUid::new("canary"),
         name: ObjectName::new("millstream", "canary"),

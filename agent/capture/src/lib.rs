@@ -10,7 +10,8 @@
 //!
 //! Modules in reading order: [`Config`] · [`desired`] PURE · [`plan`] PURE · [`journal`] · [`change`] · [`pod`] (observe
 //! and apply) · [`programs`] (load, pin, adopt) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
-//! [`preflight`] · [`canary`] · [`cleanup`] · [`older`] (connections that were there before; its decision PURE).
+//! [`preflight`] · [`canary`] · [`cleanup`] · [`older`] (connections that were there before; its decision PURE) ·
+//! [`Pulse`] (whether the agent lives).
 
 pub mod canary;
 pub mod cgroup;
@@ -30,6 +31,7 @@ pub mod plan;
 pub mod pod;
 pub mod preflight;
 mod programs;
+mod pulse;
 mod sock_diag;
 mod spec;
 pub mod sysctl;
@@ -42,4 +44,5 @@ pub use older::Older;
 pub use pins::Pins;
 pub use pod::Capture;
 pub use programs::Programs;
+pub use pulse::{Life, Pulse};
 pub use spec::{Listen, Listener, PodSpec};

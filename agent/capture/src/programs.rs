@@ -23,8 +23,8 @@ use crate::{Config, Error, journal::Journal, link, logs, maps::Maps, pins};
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
 /// The maps that all instances of a node share.
-const SHARED: [&str; 6] =
-    [name::PODS, name::ADDRESSES, name::LISTENERS, name::AGENTS, name::COUNTERS, name::AYA_LOGS];
+const SHARED: [&str; 7] =
+    [name::PODS, name::ADDRESSES, name::LISTENERS, name::AGENTS, name::PULSE, name::COUNTERS, name::AYA_LOGS];
 
 /// What is loaded for the node as a whole.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path};
 
 use anyhow::{Context, Result};
 use app::run_dir::RunDir;
-use capture::{Pins, journal::Journal, maps::Maps};
+use capture::{Life, Pins, Pulse, journal::Journal, maps::Maps};
 use serde::Serialize;
 
 use crate::{
@@ -54,7 +54,7 @@ pub(crate) fn run(run_dir: &RunDir, format: Format, map: Map) -> Result<Outcome>
     let names = pod_names(run_dir);
     match map {
         Map::Summary => summary(format, &maps, &pins.maps())?,
-        Map::Pods => pods(format, &maps, &names)?,
+        Map::Pods => pods(format, &maps, &Pulse::open(&pins)?, &names)?,
         Map::Listeners => listeners(format, &maps, &names)?,
         Map::Counters => counters(format, &maps)?,
     }
@@ -76,8 +76,9 @@ fn summary(format: Format, maps: &Maps, dir: &Path) -> Result<()> {
     })
 }
 
-fn pods(format: Format, maps: &Maps, names: &HashMap<u64, String>) -> Result<()> {
+fn pods(format: Format, maps: &Maps, pulse: &Pulse, names: &HashMap<u64, String>) -> Result<()> {
     let listeners = maps.listeners()?;
+    let is_silent = pulse.life()? != Life::Alive;
     let mut pods = Vec::new();
     for (netns_cookie, when) in maps.pods()? {
         pods.push(Pod {
@@ -97,10 +98,10 @@ fn pods(format: Format, maps: &Maps, names: &HashMap<u64, String>) -> Result<()>
                     pod.pod.clone(),
                     pod.when_agent_down.clone(),
                     pod.addresses.join("\n"),
-                    if pod.listeners.is_empty() {
-                        "none: agent down".to_owned()
-                    } else {
-                        pod.listeners.join("\n")
+                    match &pod.listeners[..] {
+                        [] => "none: agent down".to_owned(),
+                        listeners if is_silent => format!("{}\nagent stuck", listeners.join("\n")),
+                        listeners => listeners.join("\n"),
                     },
                 ]
             }),

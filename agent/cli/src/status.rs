@@ -27,6 +27,9 @@ fn text(status: &Status) -> String {
     let agent = match (agent, pid) {
         (AgentState::Running, Some(pid)) => format!("running (PID {pid}), version {version}"),
         (AgentState::Running, None) => format!("running, version {version}"),
+        (AgentState::Stuck, pid) => {
+            format!("stuck (PID {}), version {version}", pid.map_or("?".to_owned(), |pid| pid.to_string()))
+        }
         (AgentState::Down, _) => format!("down, last version {version}"),
     };
     let ended = match &ended[..] {

@@ -37,6 +37,7 @@ mod resolve;
 
 mod affinity;
 mod buffer;
+mod canary;
 mod connections;
 mod end;
 mod failure;

@@ -11,11 +11,15 @@ use std::{
 use model::{ObjectName, PodUid, Snapshot};
 use netns::Netns;
 use nix::errno::Errno;
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{
+    net::{TcpListener, UnixStream},
+    sync::watch,
+    time::timeout,
+};
 
 use crate::{
-    ConnectionRow, Direction, Error, ProxyConfig, Reason, accept::accept_loop, pods::OpenPod, shared::Shared,
-    socket,
+    ConnectionRow, Direction, Error, ProxyConfig, Reason, accept::accept_loop, canary, pods::OpenPod,
+    shared::Shared, socket,
 };
 
 /// The proxy of a node. Clones are handles to the same.
@@ -163,6 +167,14 @@ impl Proxy {
     /// How many connections have ended, by reason.
     pub fn reasons(&self) -> Vec<(Reason, u64)> {
         self.0.reasons.read()
+    }
+
+    /// Answers each byte that comes from the canary as long as the proxy can serve connections.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with IO and time.
+    pub fn answer_canary(&self, canary: UnixStream) {
+        tokio::spawn(canary::answer(Arc::clone(&self.0), canary));
     }
 
     /// Stops accepting everywhere, lets connections end until the deadline, and resets the rest. No pod can be

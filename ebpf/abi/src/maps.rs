@@ -12,6 +12,9 @@ pub mod name {
     pub const LISTENERS: &str = "LISTENERS";
     /// cgroup id → [`AgentEntry`](super::AgentEntry): processes whose connections are the agent's own.
     pub const AGENTS: &str = "AGENTS";
+    /// 0 → until when the agent counts as alive, in nanoseconds of `CLOCK_MONOTONIC`. The agent puts it off while its
+    /// proxy answers; an agent that is stopped or stuck keeps its sockets, but not this.
+    pub const PULSE: &str = "PULSE";
     /// [`Counter`](crate::Counter) → packets or calls, per CPU.
     pub const COUNTERS: &str = "COUNTERS";
     pub const AYA_LOGS: &str = "AYA_LOGS";

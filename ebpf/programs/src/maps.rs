@@ -2,7 +2,7 @@
 
 use abi::{AddressKey, AgentEntry, Instance, ListenerKey, PodEntry, limit};
 use aya_ebpf::{
-    helpers::{bpf_map_lookup_elem, bpf_sk_release},
+    helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release},
     macros::map,
     maps::{Array, HashMap, PerCpuArray, SockHash},
 };
@@ -18,6 +18,9 @@ pub(crate) static LISTENERS: SockHash<ListenerKey> = SockHash::with_max_entries(
 
 #[map]
 static AGENTS: HashMap<u64, AgentEntry> = HashMap::with_max_entries(limit::AGENTS, 0);
+
+#[map]
+static PULSE: Array<u64> = Array::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> =
@@ -42,8 +45,20 @@ pub(crate) fn is_agent(cgroup_id: u64) -> bool {
     AGENTS.get_ptr(cgroup_id).is_some()
 }
 
+/// The agent has answered its canary lately.
+#[inline(always)]
+pub(crate) fn is_alive() -> bool {
+    // SAFETY: a plain call.
+    let now = unsafe { bpf_ktime_get_ns() };
+    PULSE.get(0).is_some_and(|until| now < *until)
+}
+
+/// The listener is open, and the agent behind it alive.
 #[inline(always)]
 pub(crate) fn is_listening(key: &ListenerKey) -> bool {
+    if !is_alive() {
+        return false;
+    }
     let map = (&raw const LISTENERS).cast_mut().cast();
     // SAFETY: `map` is relocated to the map by the loader, and `key` is its key type.
     let socket = unsafe { bpf_map_lookup_elem(map, core::ptr::from_ref(key).cast()) };

@@ -49,7 +49,7 @@ pub fn steer(ctx: SkLookupContext) -> u32 {
     let key = ListenerKey { netns_cookie: syn.netns_cookie, slot, reserved: 0 };
     // The slot is the choice: no reuseport group of somebody else's takes part in it.
     let flags = BPF_SK_LOOKUP_F_NO_REUSEPORT.into();
-    if maps::LISTENERS.redirect_sk_lookup(&ctx, key, flags).is_ok() {
+    if maps::is_alive() && maps::LISTENERS.redirect_sk_lookup(&ctx, key, flags).is_ok() {
         count(counter);
         return PASS;
     }

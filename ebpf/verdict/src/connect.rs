@@ -11,7 +11,7 @@ pub trait Facts {
     fn to_link_local(&self) -> bool;
     /// The caller is in a cgroup of the agent.
     fn by_agent(&self) -> bool;
-    /// The pod's outbound listener of this family is open: the agent lives.
+    /// The pod's outbound listener of this family is open, and the agent lives.
     fn listening(&self) -> bool;
 }
 

@@ -23,7 +23,7 @@ pub trait Facts {
     /// The entry of this network namespace; none while the pod is being released.
     fn pod(&self) -> Option<PodEntry>;
     fn to_link_local(&self) -> bool;
-    /// The pod's outbound listener of this family is open.
+    /// The pod's outbound listener of this family is open, and the agent lives.
     fn listening(&self) -> bool;
     /// The sender's address is assigned in this namespace.
     fn is_ours(&self) -> bool;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use abi::Slot;
-use capture::{Netlink, Older, Pins, Steering, change::look, desired::Actual, journal::Journal, maps::Maps};
+use capture::{
+    Life, Netlink, Older, Pins, Pulse, Steering, change::look, desired::Actual, journal::Journal, maps::Maps,
+};
 use model::{PodUid, WhenAgentDown};
 use netns::Netns;
 
@@ -18,6 +20,7 @@ pub struct Kernel {
     pub(super) cookie: u64,
     pub(super) entry: Option<WhenAgentDown>,
     pub(super) listeners: Vec<Slot>,
+    pub(super) life: Life,
     pub(super) steered: bool,
     /// Every interface of the pod is guarded.
     pub(super) guarded: bool,
@@ -51,6 +54,7 @@ impl Kernel {
             cookie,
             entry: maps.pod(cookie)?,
             listeners: listeners.collect(),
+            life: Pulse::open(&pins)?.life()?,
             steered: pins.is_steered(cookie),
             guarded: is_guarded(&pins, cookie, &found),
             actual: Actual { own: maps.addresses(cookie)?.into_iter().collect(), ..found },

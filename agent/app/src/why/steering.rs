@@ -1,9 +1,9 @@
 //! connect → turn → steer, decided by the programs' own code from what the kernel holds.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
-use abi::{PodEntry, Slot};
-use capture::desired::Family;
+use abi::{Counter, PodEntry, Slot};
+use capture::{Life, desired::Family};
 use model::WhenAgentDown;
 use verdict::connect;
 
@@ -26,6 +26,25 @@ impl Call<'_> {
 
     fn slot(&self) -> Slot {
         if self.destination.is_ipv4() { Slot::OutboundV4 } else { Slot::OutboundV6 }
+    }
+
+    /// How long the agent has been stuck, if it is there at all.
+    fn stuck(&self) -> Option<Duration> {
+        match self.kernel.life {
+            Life::Silent(since) if self.kernel.listeners.contains(&self.slot()) => Some(since),
+            _ => None,
+        }
+    }
+
+    /// By what the programs know that no agent would answer.
+    fn absence(&self) -> String {
+        let slot = self.slot().name();
+        match self.stuck() {
+            Some(since) => {
+                format!("LISTENERS[{slot}] open, but PULSE ran out {} s ago: agent stuck", since.as_secs())
+            }
+            None => format!("LISTENERS[{slot}] empty: no agent"),
+        }
     }
 }
 
@@ -53,7 +72,7 @@ impl connect::Facts for Call<'_> {
     }
 
     fn listening(&self) -> bool {
-        self.kernel.listeners.contains(&self.slot())
+        self.kernel.life == Life::Alive && self.kernel.listeners.contains(&self.slot())
     }
 }
 
@@ -74,17 +93,13 @@ pub(super) fn steer(
             (Verdict::Direct, "goes direct: nothing new is captured".to_owned())
         }
         connect::Verdict::Pass(counter) => {
-            story.tell("connect", counter.name(), pass_evidence(kernel, destination));
+            story.tell("connect", counter.name(), pass_evidence(&call, &pods, counter));
             (Verdict::Direct, format!("goes direct: {}", counter.name()))
         }
         connect::Verdict::Refuse => {
-            let slot = call.slot().name();
-            story.tell(
-                "connect",
-                "refused with ECONNREFUSED",
-                format!("{pods}; LISTENERS[{slot}] empty: no agent"),
-            );
-            (Verdict::Refused, "refused: no agent is running, and the pod is closed meanwhile".to_owned())
+            story.tell("connect", "refused with ECONNREFUSED", format!("{pods}; {}", call.absence()));
+            let agent = if call.stuck().is_some() { "the agent is stuck" } else { "no agent is running" };
+            (Verdict::Refused, format!("is refused: {agent}, and the pod is closed meanwhile"))
         }
         connect::Verdict::Capture => {
             let slot = call.slot().name();
@@ -103,11 +118,12 @@ pub(super) fn steer(
     }
 }
 
-fn pass_evidence(kernel: &Kernel, destination: SocketAddr) -> String {
-    if kernel.actual.own.contains(&destination.ip()) {
-        format!("ADDRESSES[{:#x}, {}]", kernel.cookie, destination.ip())
-    } else {
-        format!("{} is not steered", destination.ip())
+fn pass_evidence(call: &Call<'_>, pods: &str, counter: Counter) -> String {
+    let Call { kernel, destination } = call;
+    match counter {
+        Counter::ConnectOwnAddress => format!("ADDRESSES[{:#x}, {}]", kernel.cookie, destination.ip()),
+        Counter::ConnectOpenAgentDown => format!("{pods}; {}", call.absence()),
+        _ => format!("{} is not steered", destination.ip()),
     }
 }
 
