@@ -4,6 +4,7 @@
 
 mod agent_down;
 mod bytes;
+mod evasion;
 mod guard;
 mod hostile;
 mod lab;

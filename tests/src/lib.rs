@@ -38,6 +38,7 @@ pub mod manifest;
 mod namespace;
 mod netlink;
 mod node;
+pub mod packet;
 mod peer;
 mod place;
 mod pod;

@@ -1,6 +1,6 @@
 //! Servers and clients inside pods: handles to the program `peer` (src/bin/peer).
 
-use std::{env, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{env, ffi::OsStr, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
@@ -126,8 +126,11 @@ impl Server {
 // === impl Client ===
 
 impl Client {
-    pub(crate) fn start(pod: &Pod, addr: SocketAddr, args: &[&str]) -> Result<Self> {
-        let mut command = pod.command(&[program()?])?;
+    /// `under` is the command that the client is run by, if any: `setpriv …`.
+    pub(crate) fn start(pod: &Pod, under: &[&str], addr: SocketAddr, args: &[&str]) -> Result<Self> {
+        let program = program()?;
+        let words: Vec<&OsStr> = under.iter().map(OsStr::new).chain([program.as_os_str()]).collect();
+        let mut command = pod.command(&words)?;
         command.arg("dial").arg(addr.to_string()).args(args);
         Ok(Self(Process::start(pod.name(), command, Io::Piped)?))
     }

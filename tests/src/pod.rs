@@ -230,7 +230,14 @@ impl Pod {
 
     /// Starts a client, `peer dial ADDR ARGS…`.
     pub fn dial(&self, addr: SocketAddr, args: &[&str]) -> Result<Client> {
-        Client::start(self, addr, args)
+        Client::start(self, &[], addr, args)
+    }
+
+    /// The same as root with none but these capabilities: `net_raw`.
+    pub fn dial_with(&self, capabilities: &[&str], addr: SocketAddr, args: &[&str]) -> Result<Client> {
+        let only: String = capabilities.iter().map(|capability| format!(",+{capability}")).collect();
+        let bounding = format!("--bounding-set=-all{only}");
+        Client::start(self, &["setpriv", &bounding, "--inh-caps=-all", "--"], addr, args)
     }
 
     /// Opens short connections to an echo server, one after the other, until stopped.

@@ -145,8 +145,12 @@ impl Work {
             }
             wanted
         });
-        for pod in pods {
-            self.enrol(&pod).await;
+        for pod in &pods {
+            self.enrol(pod).await;
+        }
+        // Once all are captured: this takes the kernel longer than the rest, and is about less.
+        for pod in &pods {
+            self.back_up(&pod.uid).await;
         }
     }
 

@@ -20,6 +20,7 @@ pub mod cleanup;
 mod config;
 pub mod desired;
 mod error;
+mod host_end;
 pub mod journal;
 mod link;
 mod logs;

@@ -1,5 +1,6 @@
-//! Replacing the program behind a pinned link: `BPF_OBJ_GET` and `BPF_LINK_UPDATE` of bpf(2), which aya 0.14 has
-//! for no cgroup or sk_lookup link. The swap is atomic: there is no moment without a program.
+//! What aya 0.14 has not of bpf(2): replacing the program behind a pinned cgroup or sk_lookup link (`BPF_OBJ_GET`,
+//! `BPF_LINK_UPDATE`; the swap is atomic: there is no moment without a program), and pinning a `setsockopt` link
+//! (`BPF_LINK_CREATE`, `BPF_OBJ_PIN`).
 
 use std::{
     ffi::CString,
@@ -13,13 +14,18 @@ use std::{
 
 use nix::libc;
 
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 
-/// The part of `union bpf_attr` that `BPF_OBJ_GET` reads.
+/// `enum bpf_attach_type`
+const BPF_CGROUP_SETSOCKOPT: u32 = 22;
+
+/// The part of `union bpf_attr` that `BPF_OBJ_GET` and `BPF_OBJ_PIN` read.
 #[repr(C)]
 #[derive(Default)]
-struct ObjGet {
+struct Obj {
     pathname: u64,
     bpf_fd: u32,
     file_flags: u32,
@@ -33,6 +39,32 @@ struct LinkUpdate {
     new_prog_fd: u32,
     flags: u32,
     old_prog_fd: u32,
+}
+
+/// The part of `union bpf_attr` that `BPF_LINK_CREATE` reads.
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// Attaches a `setsockopt` program to the cgroup, and pins the link.
+pub(crate) fn pin_setsockopt(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let attr = LinkCreate {
+        prog_fd: raw(program.as_raw_fd()),
+        target_fd: raw(cgroup.as_raw_fd()),
+        attach_type: BPF_CGROUP_SETSOCKOPT,
+        ..LinkCreate::default()
+    };
+    let link = bpf(BPF_LINK_CREATE, &attr)?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attr = Obj { pathname: path.as_ptr() as u64, bpf_fd: raw(link.as_raw_fd()), ..Obj::default() };
+    bpf(BPF_OBJ_PIN, &attr).map(drop)
 }
 
 /// Puts `program` behind the link pinned at `path`. `NotFound` where nothing is pinned; `ENOLINK` where the
@@ -49,7 +81,7 @@ pub(crate) fn update(path: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let attr = ObjGet { pathname: path.as_ptr() as u64, ..ObjGet::default() };
+    let attr = Obj { pathname: path.as_ptr() as u64, ..Obj::default() };
     let fd = bpf(BPF_OBJ_GET, &attr)?;
     // SAFETY: the kernel has just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -44,6 +44,10 @@ impl Netlink {
         Ok(Self { handle, changes, tasks })
     }
 
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Marked as changed whenever an address or a link of the namespace changes.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.clone()
@@ -238,6 +242,6 @@ fn accept(result: Result<(), rtnetlink::Error>, done_before: i32) -> Result<(), 
     }
 }
 
-fn failed(op: &'static str) -> impl Fn(rtnetlink::Error) -> Error {
+pub(crate) fn failed(op: &'static str) -> impl Fn(rtnetlink::Error) -> Error {
     move |e| Error::Netlink { op: op.to_owned(), reason: e.to_string() }
 }

@@ -1,10 +1,11 @@
 //! Where things are pinned: one directory per node under bpffs.
 //!
 //! ```text
-//! /sys/fs/bpf/millstream/NODE/v2/PODS …          maps, under the version of their layout
+//! /sys/fs/bpf/millstream/NODE/v3/PODS …          maps, under the version of their layout
 //! /sys/fs/bpf/millstream/NODE/links/connect4 …   links of the node
 //! /sys/fs/bpf/millstream/NODE/links/steer-COOKIE links of the pods, by SO_NETNS_COOKIE
 //! /sys/fs/bpf/millstream/NODE/links/guard-COOKIE-IFINDEX
+//! /sys/fs/bpf/millstream/NODE/links/backstop-COOKIE-IFINDEX   the node's end of the same wire
 //! ```
 
 use std::{
@@ -46,7 +47,7 @@ impl Pins {
         self.root.join("links")
     }
 
-    pub(crate) fn connect_link(&self, program: &str) -> PathBuf {
+    pub(crate) fn node_link(&self, program: &str) -> PathBuf {
         self.links().join(program)
     }
 
@@ -58,10 +59,22 @@ impl Pins {
         self.links().join(format!("guard-{netns_cookie:x}-{ifindex}"))
     }
 
+    pub(crate) fn backstop_link(&self, netns_cookie: u64, ifindex: u32) -> PathBuf {
+        self.links().join(format!("backstop-{netns_cookie:x}-{ifindex}"))
+    }
+
     /// The interfaces of this namespace that have a pinned `guard` link.
     pub fn guarded(&self, netns_cookie: u64) -> Vec<u32> {
-        let prefix = format!("guard-{netns_cookie:x}-");
-        self.link_names().filter_map(|name| name.strip_prefix(&prefix)?.parse().ok()).collect()
+        self.interfaces(&format!("guard-{netns_cookie:x}-"))
+    }
+
+    /// The node's ends of this namespace's interfaces that have a pinned `backstop` link.
+    pub(crate) fn backed_up(&self, netns_cookie: u64) -> Vec<u32> {
+        self.interfaces(&format!("backstop-{netns_cookie:x}-"))
+    }
+
+    fn interfaces(&self, prefix: &str) -> Vec<u32> {
+        self.link_names().filter_map(|name| name.strip_prefix(prefix)?.parse().ok()).collect()
     }
 
     /// A `steer` link is pinned for this namespace.
@@ -73,8 +86,9 @@ impl Pins {
     pub(crate) fn namespaces(&self) -> BTreeSet<u64> {
         let cookie = |name: String| {
             let of_steer = name.strip_prefix("steer-");
-            let of_guard = || name.strip_prefix("guard-")?.split('-').next();
-            u64::from_str_radix(of_steer.or_else(of_guard)?, 16).ok()
+            let of_interface =
+                || name.strip_prefix("guard-").or_else(|| name.strip_prefix("backstop-"))?.split('-').next();
+            u64::from_str_radix(of_steer.or_else(of_interface)?, 16).ok()
         };
         self.link_names().filter_map(cookie).collect()
     }

@@ -11,20 +11,30 @@ use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::Array,
     programs::{
-        CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, ProgramFd, SchedClassifier, SkLookup,
-        TcAttachType, links::FdLink, tc::TcAttachOptions,
+        CgroupAttachMode, CgroupSockAddr, CgroupSockopt, LinkOrder, ProgramError, ProgramFd, SchedClassifier,
+        SkLookup, TcAttachType,
+        links::FdLink,
+        tc::{SchedClassifierLinkId, TcAttachOptions},
     },
 };
 use model::Marks;
 use netns::Netns;
 
-use crate::{Config, Error, journal::Journal, link, logs, maps::Maps, pins};
+use crate::{Config, Error, host_end::HostEnd, journal::Journal, link, logs, maps::Maps, pins};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
 /// The maps that all instances of a node share.
-const SHARED: [&str; 7] =
-    [name::PODS, name::ADDRESSES, name::LISTENERS, name::AGENTS, name::PULSE, name::COUNTERS, name::AYA_LOGS];
+const SHARED: [&str; 8] = [
+    name::PODS,
+    name::ADDRESSES,
+    name::LISTENERS,
+    name::AGENTS,
+    name::PULSE,
+    name::ADMITTED,
+    name::COUNTERS,
+    name::AYA_LOGS,
+];
 
 /// What is loaded for the node as a whole.
 #[derive(Debug)]
@@ -66,8 +76,9 @@ impl Programs {
             source,
         })?;
         for program in [name::CONNECT4, name::CONNECT6] {
-            attach_connect(&mut object, program, &cgroup, &config.pins.connect_link(program))?;
+            attach_connect(&mut object, program, &cgroup, &config.pins.node_link(program))?;
         }
+        attach_setsockopt(&mut object, &cgroup, &config.pins.node_link(name::SETSOCKOPT))?;
         Ok(Self { maps, loader, object })
     }
 
@@ -112,18 +123,23 @@ impl Programs {
         interface: &str,
     ) -> Result<(), Error> {
         let mut object = self.loader.load(netns.cookie())?;
-        let refused = |source| Error::Program { program: name::GUARD, source };
-        let program: &mut SchedClassifier = program_mut(&mut object, name::GUARD)?;
-        program.load().map_err(refused)?;
         let pin = config.pins.guard_link(netns.cookie(), ifindex);
-        if adopt(&pin, program.fd().map_err(refused)?)? {
-            return Ok(());
-        }
-        let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let attach = || program.attach_with_options(interface, TcAttachType::Egress, first);
-        let id = netns.run(attach)?.map_err(refused)?;
-        let link = program.take_link(id).map_err(refused)?;
-        pin_link(link.try_into().map_err(|_| unsupported(&pin))?, &pin)
+        attach_tcx(&mut object, name::GUARD, &pin, |program| {
+            netns.run(|| program.attach_with_options(interface, TcAttachType::Egress, first()))
+        })
+    }
+
+    /// Drops at the node's end of a wire what got past the guard at the pod's. The end is in our own namespace.
+    ///
+    /// # Minimum kernel version
+    ///
+    /// 6.6, for TCX.
+    pub(crate) fn back_up(&mut self, config: &Config, netns_cookie: u64, end: &HostEnd) -> Result<(), Error> {
+        let mut object = self.loader.load(netns_cookie)?;
+        let pin = config.pins.backstop_link(netns_cookie, end.ifindex);
+        attach_tcx(&mut object, name::BACKSTOP, &pin, |program| {
+            Ok(program.attach_with_options(&end.name, TcAttachType::Ingress, first()))
+        })
     }
 
     pub(crate) fn unguard(config: &Config, netns_cookie: u64, ifindex: u32) -> Result<(), Error> {
@@ -134,6 +150,9 @@ impl Programs {
     pub(crate) fn detach(config: &Config, netns_cookie: u64) -> Result<(), Error> {
         for ifindex in config.pins.guarded(netns_cookie) {
             Self::unguard(config, netns_cookie, ifindex)?;
+        }
+        for ifindex in config.pins.backed_up(netns_cookie) {
+            pins::remove_file(&config.pins.backstop_link(netns_cookie, ifindex))?;
         }
         Self::unsteer(config, netns_cookie)
     }
@@ -187,6 +206,46 @@ fn attach_connect(object: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Pa
     let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
     let link = program.take_link(id).map_err(refused)?;
     pin_link(link.try_into().map_err(|_| unsupported(pin))?, pin)
+}
+
+fn attach_setsockopt(object: &mut Ebpf, cgroup: &File, pin: &Path) -> Result<(), Error> {
+    let refused = |source| Error::Program { program: name::SETSOCKOPT, source };
+    let program: &mut CgroupSockopt = program_mut(object, name::SETSOCKOPT)?;
+    program.load().map_err(refused)?;
+    let program = program.fd().map_err(refused)?;
+    if adopt(pin, program)? {
+        return Ok(());
+    }
+    let attached = link::pin_setsockopt(program.as_fd(), cgroup.as_fd(), pin);
+    attached.map_err(|source| Error::Pin {
+        op: "attach setsockopt to the cgroup and pin it",
+        path: pin.to_owned(),
+        source,
+    })
+}
+
+/// `attach` goes to where the interface is.
+fn attach_tcx(
+    object: &mut Ebpf,
+    name: &'static str,
+    pin: &Path,
+    attach: impl FnOnce(&mut SchedClassifier) -> Result<Attached, netns::Error>,
+) -> Result<(), Error> {
+    let refused = |source| Error::Program { program: name, source };
+    let program: &mut SchedClassifier = program_mut(object, name)?;
+    program.load().map_err(refused)?;
+    if adopt(pin, program.fd().map_err(refused)?)? {
+        return Ok(());
+    }
+    let id = attach(program)?.map_err(refused)?;
+    let link = program.take_link(id).map_err(refused)?;
+    pin_link(link.try_into().map_err(|_| unsupported(pin))?, pin)
+}
+
+type Attached = Result<SchedClassifierLinkId, ProgramError>;
+
+fn first() -> TcAttachOptions {
+    TcAttachOptions::TcxOrder(LinkOrder::first())
 }
 
 /// Old kernels make attachments that are no links; `preflight` asks for newer ones.

@@ -22,7 +22,10 @@ pub enum Refusal {
 
 /// The namespaces that no pod may claim: that of this process, and that of PID 1.
 #[derive(Debug)]
-pub struct NodeNetns(Vec<u64>);
+pub struct NodeNetns {
+    own: Netns,
+    init: Option<u64>,
+}
 
 // === impl NodeNetns ===
 
@@ -31,11 +34,16 @@ impl NodeNetns {
         let own = Netns::current()?;
         // PID 1 may be out of sight (a PID namespace of our own); then its namespace cannot be named either.
         let init = Netns::open(std::path::Path::new("/proc/1/ns/net"));
-        Ok(Self(std::iter::once(own.cookie()).chain(init.ok().map(|n| n.cookie())).collect()))
+        Ok(Self { own, init: init.ok().map(|init| init.cookie()) })
     }
 
     pub fn contains(&self, netns: &Netns) -> bool {
-        self.0.contains(&netns.cookie())
+        *netns == self.own || Some(netns.cookie()) == self.init
+    }
+
+    /// That of this process.
+    pub(crate) fn own(&self) -> &Netns {
+        &self.own
     }
 }
 

@@ -30,10 +30,13 @@ pub enum Counter {
     GuardPassedUnreadable = 22,
     GuardOtherProtocol = 23,
     GuardDroppedForeign = 24,
+    GuardDroppedForwarded = 25,
+    BackstopDropped = 26,
+    SockoptRefused = 27,
 }
 
 impl Counter {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::ConnectCaptured,
         Self::ConnectLoopback,
         Self::ConnectOwnAddress,
@@ -59,6 +62,9 @@ impl Counter {
         Self::GuardPassedUnreadable,
         Self::GuardOtherProtocol,
         Self::GuardDroppedForeign,
+        Self::GuardDroppedForwarded,
+        Self::BackstopDropped,
+        Self::SockoptRefused,
     ];
 
     /// The program that counts.
@@ -67,8 +73,12 @@ impl Counter {
             "connect"
         } else if (self as u32) < Self::GuardTurned as u32 {
             "steer"
-        } else {
+        } else if (self as u32) < Self::BackstopDropped as u32 {
             "guard"
+        } else if (self as u32) < Self::SockoptRefused as u32 {
+            "backstop"
+        } else {
+            "setsockopt"
         }
     }
 
@@ -95,6 +105,9 @@ impl Counter {
             Self::GuardPassedUnreadable => "passed: fragment or header that cannot be read, open",
             Self::GuardOtherProtocol => "passed: not TCP",
             Self::GuardDroppedForeign => "dropped: from an address that is not the pod's",
+            Self::GuardDroppedForwarded => "dropped: forwarded for a nested namespace",
+            Self::BackstopDropped => "dropped: left past the guard",
+            Self::SockoptRefused => "refused: PACKET_QDISC_BYPASS or AF_XDP",
         }
     }
 }

@@ -11,7 +11,7 @@ pub use address::{AddressKey, LOOPBACK_IFINDEX, mapped};
 pub use counter::Counter;
 #[cfg(feature = "user")]
 pub use maps::RawListenerKey;
-pub use maps::{AgentEntry, Instance, ListenerKey, PodEntry, Slot, limit, name};
+pub use maps::{AdmittedKey, AgentEntry, Instance, ListenerKey, PodEntry, Slot, limit, name};
 
 /// The version of this crate's layouts. It is part of the path of the pinned maps.
 pub const VERSION: u32 = 3;

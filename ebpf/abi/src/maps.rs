@@ -15,6 +15,8 @@ pub mod name {
     /// 0 → until when the agent counts as alive, in nanoseconds of `CLOCK_MONOTONIC`. The agent puts it off while its
     /// proxy answers; an agent that is stopped or stuck keeps its sockets, but not this.
     pub const PULSE: &str = "PULSE";
+    /// [`AdmittedKey`](super::AdmittedKey) → 1: what `guard` let out, for `backstop`. The oldest make room.
+    pub const ADMITTED: &str = "ADMITTED";
     /// [`Counter`](crate::Counter) → packets or calls, per CPU.
     pub const COUNTERS: &str = "COUNTERS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
@@ -25,6 +27,8 @@ pub mod name {
     pub const CONNECT6: &str = "connect6";
     pub const STEER: &str = "steer";
     pub const GUARD: &str = "guard";
+    pub const BACKSTOP: &str = "backstop";
+    pub const SETSOCKOPT: &str = "setsockopt";
 }
 
 /// Sizes of the maps: what one node may hold.
@@ -37,6 +41,8 @@ pub mod limit {
     pub const LISTENERS: u32 = 4 * PODS;
     /// The old and the new agent of an upgrade, and room.
     pub const AGENTS: u32 = 16;
+    /// First segments on their way from one end of a wire to the other: microseconds' worth.
+    pub const ADMITTED: u32 = 16 * 1024;
 }
 
 /// Value of `PODS`.
@@ -70,6 +76,22 @@ const _: () = assert!(size_of::<Instance>() == 16);
 pub struct AgentEntry {
     pub present: u8,
 }
+
+/// Key of `ADMITTED`: a packet, by its addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AdmittedKey {
+    pub netns_cookie: u64,
+    pub source: [u8; 16],
+    pub destination: [u8; 16],
+    /// Network byte order.
+    pub source_port: u16,
+    /// Network byte order.
+    pub destination_port: u16,
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<AdmittedKey>() == 48);
 
 /// Key of `LISTENERS`.
 #[repr(C)]

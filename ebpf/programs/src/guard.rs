@@ -5,7 +5,7 @@
 
 use core::mem::size_of;
 
-use abi::{Counter, Instance, ListenerKey, PodEntry, Slot, mapped};
+use abi::{Counter, Instance, ListenerKey, PodEntry, Slot};
 use aya_ebpf::{
     bindings::{
         BPF_F_CURRENT_NETNS, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock, bpf_sock_tuple,
@@ -18,70 +18,36 @@ use aya_ebpf::{
 };
 use verdict::guard::{Facts, Segment, Verdict, decide};
 
-use crate::{count::count, maps};
+use crate::{
+    count::count,
+    maps,
+    packet::{Packet, Tcp, read},
+};
 
-// include/uapi/linux/if_ether.h, in.h, in6.h; RFC 9293.
-const ETH_P_IP: u16 = 0x0800;
-const ETH_P_IPV6: u16 = 0x86dd;
-const ETH_HEADER: usize = 14;
-const ETH_TYPE: usize = 12;
+// include/uapi/linux/if_ether.h, RFC 791, 8200, 9293.
 const MAC: usize = 6;
-const IPPROTO_TCP: u8 = 6;
-const IPV6_HOP_BY_HOP: u8 = 0;
-const IPV6_ROUTING: u8 = 43;
-const IPV6_FRAGMENT: u8 = 44;
-const IPV6_DESTINATION: u8 = 60;
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
-const TCP_SYN: u8 = 0x02;
-const TCP_ACK: u8 = 0x10;
 
 /// `TCP_LISTEN`: the look-up fell through to a listener, so there is no such connection, or none yet.
 const LISTEN: u32 = 10;
 
-/// More extension headers than any sender needs.
-const EXTENSIONS: usize = 4;
-
 /// The next program, if there is one, decides (TCX and clsact alike).
 const NEXT: i32 = TC_ACT_UNSPEC;
-
-/// A TCP packet that is about to leave.
-struct Packet<'a> {
-    ctx: &'a TcContext,
-    netns_cookie: u64,
-    outbound: Slot,
-    is_ethernet: bool,
-    /// Where the IP header begins.
-    ip_at: usize,
-    source: [u8; 16],
-    destination: [u8; 16],
-    tcp: Option<Tcp>,
-}
-
-/// What is read of its TCP header.
-#[derive(Clone, Copy)]
-struct Tcp {
-    /// Where it begins.
-    at: usize,
-    source: u16,
-    destination: u16,
-    flags: u8,
-}
-
 #[classifier]
 pub fn guard(ctx: TcContext) -> i32 {
     let Some(instance) = maps::instance() else {
         return TC_ACT_SHOT;
     };
-    let Some(packet) = read(&ctx, instance) else {
+    let Some(packet) = read(&ctx, instance, || count(Counter::GuardOtherProtocol)) else {
         return NEXT;
     };
     match decide(&packet) {
-        Verdict::Leave => NEXT,
+        Verdict::Leave => leave(&packet),
         Verdict::Pass(counter) => {
             count(counter);
-            NEXT
+            leave(&packet)
         }
         Verdict::Turn => packet.turn(instance),
         Verdict::Drop(counter) => {
@@ -91,95 +57,13 @@ pub fn guard(ctx: TcContext) -> i32 {
     }
 }
 
-/// `None` for what is not TCP.
+/// The backstop at the other end of the wire lets begin only what went through here.
 #[inline(always)]
-fn read(ctx: &TcContext, instance: Instance) -> Option<Packet<'_>> {
-    // SAFETY: the context is the hook's, and the field is in its ABI.
-    let protocol = u16::from_be(unsafe { (*ctx.skb.skb).protocol } as u16);
-    let is_ethernet = ctx.load::<u16>(ETH_TYPE).is_ok_and(|kind| u16::from_be(kind) == protocol);
-    let start = if is_ethernet { ETH_HEADER } else { 0 };
-    match protocol {
-        ETH_P_IP => read_v4(ctx, instance, is_ethernet, start),
-        ETH_P_IPV6 => read_v6(ctx, instance, is_ethernet, start),
-        _ => None,
+fn leave(packet: &Packet<'_>) -> i32 {
+    if packet.segment() != Segment::Later {
+        maps::admit(&packet.admitted_key());
     }
-}
-
-#[inline(always)]
-fn read_v4(ctx: &TcContext, instance: Instance, is_ethernet: bool, start: usize) -> Option<Packet<'_>> {
-    let header: [u8; 20] = ctx.load(start).ok()?;
-    if header[9] != IPPROTO_TCP {
-        count(Counter::GuardOtherProtocol);
-        return None;
-    }
-    let is_later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
-    let length = usize::from(header[0] & 0x0f) * 4;
-    let tcp = if is_later_fragment { None } else { read_tcp(ctx, start + length) };
-    Some(Packet {
-        ctx,
-        netns_cookie: instance.netns_cookie,
-        outbound: Slot::OutboundV4,
-        is_ethernet,
-        ip_at: start,
-        source: mapped([header[12], header[13], header[14], header[15]]),
-        destination: mapped([header[16], header[17], header[18], header[19]]),
-        tcp,
-    })
-}
-
-#[inline(always)]
-fn read_v6(ctx: &TcContext, instance: Instance, is_ethernet: bool, start: usize) -> Option<Packet<'_>> {
-    let mut next: u8 = ctx.load(start + 6).ok()?;
-    let source: [u8; 16] = ctx.load(start + 8).ok()?;
-    let destination: [u8; 16] = ctx.load(start + 24).ok()?;
-    let mut at = start + 40;
-    let mut tcp = None;
-    let mut is_readable = true;
-    for _ in 0..EXTENSIONS {
-        match next {
-            IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_DESTINATION => {
-                let header: [u8; 2] = ctx.load(at).ok()?;
-                next = header[0];
-                at += (usize::from(header[1]) + 1) * 8;
-            }
-            IPV6_FRAGMENT => {
-                let header: [u8; 4] = ctx.load(at).ok()?;
-                next = header[0];
-                is_readable = u16::from_be_bytes([header[2], header[3]]) & 0xfff8 == 0;
-                at += 8;
-            }
-            _ => break,
-        }
-    }
-    match next {
-        IPPROTO_TCP if is_readable => tcp = read_tcp(ctx, at),
-        IPPROTO_TCP | IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_DESTINATION | IPV6_FRAGMENT => {}
-        _ => {
-            count(Counter::GuardOtherProtocol);
-            return None;
-        }
-    }
-    Some(Packet {
-        ctx,
-        netns_cookie: instance.netns_cookie,
-        outbound: Slot::OutboundV6,
-        is_ethernet,
-        ip_at: start,
-        source,
-        destination,
-        tcp,
-    })
-}
-
-#[inline(always)]
-fn read_tcp(ctx: &TcContext, at: usize) -> Option<Tcp> {
-    let header: [u8; 14] = ctx.load(at).ok()?;
-    Some(Tcp {
-        at,
-        source: u16::from_ne_bytes([header[0], header[1]]),
-        destination: u16::from_ne_bytes([header[2], header[3]]),
-        flags: header[13],
-    })
+    NEXT
 }
 
 // === impl Packet ===
@@ -265,11 +149,7 @@ impl Packet<'_> {
 impl Facts for Packet<'_> {
     #[inline(always)]
     fn segment(&self) -> Segment {
-        match self.tcp {
-            Some(tcp) if tcp.flags & (TCP_SYN | TCP_ACK) == TCP_SYN => Segment::First,
-            Some(_) => Segment::Later,
-            None => Segment::Unreadable,
-        }
+        Packet::segment(self)
     }
 
     #[inline(always)]
@@ -296,6 +176,12 @@ impl Facts for Packet<'_> {
     #[inline(always)]
     fn is_ours(&self) -> bool {
         maps::is_own_address(self.netns_cookie, self.source)
+    }
+
+    #[inline(always)]
+    fn is_forwarded(&self) -> bool {
+        // SAFETY: the context is the hook's, and the field is in its ABI.
+        unsafe { (*self.ctx.skb.skb).__bindgen_anon_2.sk }.is_null()
     }
 
     #[inline(always)]

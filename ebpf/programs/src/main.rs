@@ -4,16 +4,21 @@
 //! | --- | --- | --- | --- |
 //! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS LISTENERS PULSE |
 //! | `steer` | sk_lookup, one instance for each pod's network namespace | one pod | PODS ADDRESSES LISTENERS PULSE |
-//! | `guard` | TCX egress, one instance for each interface of a pod but lo | one pod | PODS ADDRESSES AGENTS LISTENERS PULSE |
+//! | `guard` | TCX egress, one instance for each interface of a pod but lo | one pod | PODS ADDRESSES AGENTS LISTENERS PULSE ADMITTED |
+//! | `backstop` | TCX ingress, one instance for the node's end of each | one pod | PODS ADMITTED |
+//! | `setsockopt` | cgroup setsockopt, on the cgroup-v2 root | the node | PODS |
 //!
 //! UAPI contexts and helpers only: nothing here depends on the layout of a kernel structure.
 #![no_std]
 #![no_main]
 
+mod backstop;
 mod connect;
 mod count;
 mod guard;
 mod maps;
+mod packet;
+mod sockopt;
 mod steer;
 
 #[unsafe(link_section = "license")]

@@ -1,10 +1,10 @@
 //! The maps, by the names of `abi::name`, one for the node but the last, which each instance has for itself.
 
-use abi::{AddressKey, AgentEntry, Instance, ListenerKey, PodEntry, limit};
+use abi::{AddressKey, AdmittedKey, AgentEntry, Instance, ListenerKey, PodEntry, limit};
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, SockHash},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, SockHash},
 };
 
 #[map]
@@ -21,6 +21,9 @@ static AGENTS: HashMap<u64, AgentEntry> = HashMap::with_max_entries(limit::AGENT
 
 #[map]
 static PULSE: Array<u64> = Array::with_max_entries(1, 0);
+
+#[map]
+static ADMITTED: LruHashMap<AdmittedKey, u8> = LruHashMap::with_max_entries(limit::ADMITTED, 0);
 
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> =
@@ -68,6 +71,17 @@ pub(crate) fn is_listening(key: &ListenerKey) -> bool {
     // SAFETY: the look-up took a reference, which ends here.
     unsafe { bpf_sk_release(socket) };
     true
+}
+
+#[inline(always)]
+pub(crate) fn admit(packet: &AdmittedKey) {
+    // Where it fails the backstop drops the packet, and TCP sends it again.
+    let _full = ADMITTED.insert(packet, &1, 0);
+}
+
+#[inline(always)]
+pub(crate) fn is_admitted(packet: &AdmittedKey) -> bool {
+    ADMITTED.get_ptr(packet).is_some()
 }
 
 /// `None` never: user space writes it before it attaches anything.

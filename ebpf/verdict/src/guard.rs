@@ -27,6 +27,8 @@ pub trait Facts {
     fn listening(&self) -> bool;
     /// The sender's address is assigned in this namespace.
     fn is_ours(&self) -> bool;
+    /// Not of a socket in this namespace.
+    fn is_forwarded(&self) -> bool;
     /// The frame has an Ethernet header, so it can come in again by the interface it leaves by.
     fn is_ethernet(&self) -> bool;
     /// The proxy has a socket for this connection: its first segment was turned.
@@ -74,6 +76,11 @@ fn begins(facts: &impl Facts) -> Verdict {
     if !facts.is_ours() {
         // A namespace nested in the pod, and routed: the proxy could neither answer it nor go on in its name.
         return Verdict::Drop(Counter::GuardDroppedForeign);
+    }
+    if facts.is_forwarded() {
+        // The same behind the pod's own MASQUERADE: what is turned begins a second entry in its connection tracking,
+        // whose answers the first takes.
+        return Verdict::Drop(Counter::GuardDroppedForwarded);
     }
     if facts.is_ethernet() { Verdict::Turn } else { Verdict::Drop(Counter::GuardDroppedNoEthernet) }
 }

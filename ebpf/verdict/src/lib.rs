@@ -2,12 +2,15 @@
 //!
 //! The programs bring the facts, lazily, so that a pod that is not captured pays for one look-up and no more;
 //! these functions decide; the programs carry it out. [`connect`] decides in the caller's `connect(2)`,
-//! [`steer`] when the SYN looks for a listener, [`guard`] when a packet is about to leave the pod.
+//! [`steer`] when the SYN looks for a listener, [`guard`] when a packet is about to leave the pod, [`backstop`] when it has left, [`sockopt`] when a program asks the
+//! kernel for a way past both.
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod backstop;
 pub mod connect;
 pub mod guard;
+pub mod sockopt;
 pub mod steer;
 
 /// `127.0.0.0/8`, `::1`, and the unspecified addresses, which Linux takes for loopback in `connect(2)`.

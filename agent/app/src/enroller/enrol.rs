@@ -25,6 +25,12 @@ impl Work {
         }
     }
 
+    pub(super) async fn back_up(&self, uid: &PodUid) {
+        if let Err(e) = self.enroller.capture.back_up(uid).await {
+            warn!(%uid, error = chain(e), "Pod is captured, but packet sockets that skip the guard are not stopped");
+        }
+    }
+
     async fn try_enrol(&mut self, pod: &Pod) -> Result<()> {
         let began = Instant::now();
         let spec = self.spec(pod)?;
@@ -106,6 +112,7 @@ impl Work {
         if let Err(e) = self.enroller.capture.enrol(&spec, &self.enroller.listeners).await {
             warn!(pod = %spec.name, error = chain(e), "Changed addresses of the pod could not be followed");
         }
+        self.back_up(uid).await;
     }
 
     async fn follow_addresses(&self, uid: &PodUid) {
@@ -124,7 +131,10 @@ impl Work {
             self.failures.iter().filter(|(_, f)| f.next <= now).map(|(uid, _)| uid.clone()).collect();
         for uid in due {
             match snapshot.pod(&uid) {
-                Some(pod) if pod.is_captured_by(&self.enroller.node) => self.enrol(pod).await,
+                Some(pod) if pod.is_captured_by(&self.enroller.node) => {
+                    self.enrol(pod).await;
+                    self.back_up(&uid).await;
+                }
                 _ => {
                     self.failures.remove(&uid);
                     self.enroller.board.set(&uid, None);

@@ -13,6 +13,7 @@ struct Packet {
     to_link_local: bool,
     listening: bool,
     is_ours: bool,
+    is_forwarded: bool,
     is_ethernet: bool,
     is_turned: bool,
 }
@@ -25,6 +26,7 @@ const STRAY: Packet = Packet {
     to_link_local: false,
     listening: true,
     is_ours: true,
+    is_forwarded: false,
     is_ethernet: true,
     is_turned: false,
 };
@@ -47,6 +49,9 @@ impl Facts for Packet {
     }
     fn is_ours(&self) -> bool {
         self.is_ours
+    }
+    fn is_forwarded(&self) -> bool {
+        self.is_forwarded
     }
     fn is_ethernet(&self) -> bool {
         self.is_ethernet
@@ -94,6 +99,11 @@ fn a_packet_that_would_leave_the_pod() {
             "is dropped when a nested namespace sent it",
             Packet { is_ours: false, ..STRAY },
             Verdict::Drop(Counter::GuardDroppedForeign),
+        ),
+        (
+            "is dropped when a nested namespace sent it in the pod's name",
+            Packet { is_forwarded: true, ..STRAY },
+            Verdict::Drop(Counter::GuardDroppedForwarded),
         ),
         (
             "passes when a nested namespace sent it, open, without an agent",

@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// `SO_BINDTODEVICE`
     #[arg(long)]
     device: Option<String>,
+    /// `SO_MARK`
+    #[arg(long)]
+    mark: Option<u32>,
     /// An IPv6 socket to an IPv4 address, `::ffff:192.0.2.1`
     #[arg(long)]
     mapped: bool,

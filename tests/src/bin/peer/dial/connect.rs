@@ -46,6 +46,9 @@ fn bind(socket: &Socket, remote: SocketAddr, args: &Args) -> io::Result<()> {
     if let Some(device) = &args.device {
         socket.bind_device(Some(device.as_bytes()))?;
     }
+    if let Some(mark) = args.mark {
+        socket.set_mark(mark)?;
+    }
     if args.bind.is_none() && args.bind_port == 0 {
         return Ok(());
     }
