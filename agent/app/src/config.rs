@@ -7,6 +7,7 @@ use capture::Steering;
 use control::{EnrolmentConfig, enrolment::EnablementSelector};
 use jiff::SignedDuration;
 use proxy::ProxyConfig;
+use route::SameNode;
 use serde::Deserialize;
 
 /// What `millstream agent --config FILE` reads.
@@ -22,6 +23,9 @@ use serde::Deserialize;
 /// drain:
 ///   release: 1h                     # how long a released pod's captured connections may go on
 ///   shutdown: 20s                   # how long they may go on after SIGTERM
+/// same-node: auto                   # how captured pods of the node reach each other: direct, in one proxy hop that
+///                                   # no network policy sees; over the wire, where policies act; auto is wire if a
+///                                   # policy may select either pod, else direct
 /// steering:
 ///   marks: {captured: 0x10000000, agent: 0x20000000}
 ///   table: 15001
@@ -33,6 +37,8 @@ pub struct Config {
     pub enrolment: Enrolment,
     pub proxy: Proxy,
     pub drain: Drain,
+    #[serde(rename = "same-node")]
+    pub same_node: SameNode,
     pub steering: Steering,
 }
 
@@ -117,6 +123,7 @@ impl Config {
             connect_timeout: positive(self.proxy.connect_timeout),
             idle_timeout: self.proxy.idle_timeout.map(positive),
             keepalive_probe_after: Some(positive(self.proxy.keepalive_probe_after)),
+            same_node: self.same_node,
             ..ProxyConfig::new(self.steering.marks)
         }
     }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use capture::{Pins, journal::Journal, maps::Maps};
 use control::{FileRefusal, FileSource};
 use model::Snapshot;
+use route::SameNode;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -26,6 +27,7 @@ pub struct Offline {
     snapshot: Arc<Snapshot>,
     refusals: Vec<FileRefusal>,
     phases: Phases,
+    same_node: SameNode,
 }
 
 // === impl Offline ===
@@ -36,7 +38,8 @@ impl Offline {
         let config = agent.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
         let (snapshot, refusals) = read_once(&agent.source, &config).await?;
         let phases = phases(run_dir, &agent);
-        Ok(Self { run_dir: run_dir.clone(), agent, snapshot, refusals, phases })
+        let same_node = config.same_node;
+        Ok(Self { run_dir: run_dir.clone(), agent, snapshot, refusals, phases, same_node })
     }
 
     pub fn status(&self) -> Status {
@@ -76,7 +79,8 @@ impl Offline {
         let kernel = why::Kernel::look(&self.run_dir, &self.agent, &pod.uid).await?;
         let phase = self.phases.get(&pod.uid);
         let node = &self.agent.node;
-        Ok(why::explain(&why::Facts { node, snapshot: &self.snapshot, pod, destination, phase, kernel }))
+        let (snapshot, same_node) = (&*self.snapshot, self.same_node);
+        Ok(why::explain(&why::Facts { node, snapshot, same_node, pod, destination, phase, kernel }))
     }
 }
 

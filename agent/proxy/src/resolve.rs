@@ -1,9 +1,9 @@
-//! Which endpoint serves the connection, and whether it is a pod of this node.
+//! Which endpoint serves the connection, and which way leads there.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use model::{Affinity, EndpointAddr, Service, Snapshot};
-use route::{Candidates, Resolution, select};
+use model::{Affinity, EndpointAddr, Pod, PodUid, Service, Snapshot};
+use route::{Candidates, Journey, Resolution, Via, Way, select, way};
 
 use crate::{
     affinity::Key,
@@ -30,7 +30,7 @@ pub(crate) enum Path {
     /// Inside the namespace of a pod of this node. `presence` is `None` for the client's own pod, which it is
     /// in already.
     Deliver { to: Arc<OpenPod>, presence: Option<Presence> },
-    /// From the namespace of the client, over its interface.
+    /// From the namespace of the client, over its interface; also to a pod of this node, if it is to take the wire.
     Forward,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn resolve(addressed: Addressed) -> Result<Routed, Failure> {
         facts.upstream = Some(endpoint);
         facts.upstream_workload = snapshot.pod_by_ip(endpoint.ip()).map(|pod| pod.name.clone());
     });
-    let path = path(connection, &snapshot, endpoint);
+    let path = path(&addressed, &snapshot, endpoint);
     let load = shared.loads.add(endpoint);
     Ok(Routed { addressed, endpoint, path, load })
 }
@@ -88,18 +88,30 @@ fn choose(
     }
 }
 
-fn path(connection: &Connection, snapshot: &Snapshot, endpoint: EndpointAddr) -> Path {
-    let Connection { shared, pod: own, live } = connection;
-    // A socket of one family cannot bear a client's address of the other.
-    let same_family = live.client.ip().is_ipv4() == endpoint.ip().is_ipv4();
-    let Some(destination) = snapshot.pod_by_ip(endpoint.ip()).filter(|_| same_family) else {
-        return Path::Forward;
+fn path(addressed: &Addressed, snapshot: &Snapshot, endpoint: EndpointAddr) -> Path {
+    let Connection { shared, pod: own, live } = &addressed.connection;
+    let journey = Journey { client: &own.uid, dialled: addressed.original_dst, endpoint };
+    let is_open = |pod: &Pod| shared.pods.get(&pod.uid).is_some();
+    let way = way(snapshot, shared.config.same_node, journey, is_open);
+    let path = match way {
+        Way::Direct { to, .. } => enter(&addressed.connection, &to.uid),
+        Way::Wire { .. } | Way::Forward { .. } => Path::Forward,
     };
-    if destination.uid == own.uid {
-        // Also while it is being released: forwarded, the connection would come back to its own listener.
+    let via = match (&path, way.via()) {
+        // The pod was released just now.
+        (Path::Forward, Via::Direct) => Via::Forward,
+        (_, via) => via,
+    };
+    live.learn(|facts| facts.via = Some(via));
+    path
+}
+
+fn enter(connection: &Connection, uid: &PodUid) -> Path {
+    let Connection { shared, pod: own, live } = connection;
+    if *uid == own.uid {
         return Path::Deliver { to: Arc::clone(own), presence: None };
     }
-    let Some(to) = shared.pods.get(&destination.uid) else {
+    let Some(to) = shared.pods.get(uid) else {
         return Path::Forward;
     };
     let presence = to.enter();
