@@ -12,5 +12,6 @@ mod mesh;
 mod older;
 mod records;
 mod road;
+mod same_node;
 mod services;
 mod steering;
