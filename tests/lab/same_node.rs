@@ -35,7 +35,7 @@ struct Scene {
 impl Scene {
     fn new(name: &str, same_node: &str) -> Self {
         // Who is dropped on the wire waits no longer than that.
-        let config = format!("proxy: {{connect-timeout: 1s}}\nsame-node: {same_node}\n");
+        let config = format!("proxy: {{connect-timeout: 2s}}\nsame-node: {same_node}\n");
         let mesh = Mesh::configured(name, &config);
         let pod = |name| {
             let pod = mesh.node.pod(NAMESPACE, name).label("app", name).start().unwrap();
@@ -175,13 +175,8 @@ fn what_a_policy_drops_on_the_node_stays_dropped() {
     assert_eq!(scene.dropped(), seen);
 
     drop(older);
-    let lost: Vec<_> = scene
-        .mesh
-        .records()
-        .into_iter()
-        .filter(|record| record["via"] == "wire" && record["reason"] == "connect-timeout")
-        .collect();
-    assert_eq!(lost.len(), 4, "{lost:?}");
+    let lost = |record: &&Value| record["via"] == "wire" && record["reason"] == "connect-timeout";
+    wait_for(|| scene.mesh.records().iter().filter(lost).count() == 4);
 }
 
 #[test]

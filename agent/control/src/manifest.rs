@@ -64,16 +64,16 @@ pub fn parse(text: &str) -> Vec<Result<Manifest, ManifestError>> {
     for (document, found) in (1..).zip(documents::split(text)) {
         match yaml::parse(&found) {
             Ok(value) => Item { document, path: String::new(), value }.collect(&mut results),
-            Err(reason) => results.push(broken(document, yaml::parse_leniently(&found), reason)),
+            Err(reason) => results.push(broken(document, yaml::parse_leniently(&found).as_ref(), reason)),
         }
     }
     results
 }
 
 /// A document that is no sound YAML. What can be made out to be a policy is taken for one all the same.
-fn broken(document: usize, legible: Option<Value>, reason: String) -> Result<Manifest, ManifestError> {
-    let subject = legible.as_ref().map_or(Subject::Unknown, Subject::of);
-    if let (Subject::Object(ObjectKey { kind: Kind::Policy(kind), .. }), Some(value)) = (&subject, &legible) {
+fn broken(document: usize, legible: Option<&Value>, reason: String) -> Result<Manifest, ManifestError> {
+    let subject = legible.map_or(Subject::Unknown, Subject::of);
+    if let (Subject::Object(ObjectKey { kind: Kind::Policy(kind), .. }), Some(value)) = (&subject, legible) {
         let policy = Policy::unreadable(*kind, value, "YAML".to_owned(), &reason);
         return Ok(Manifest { document, object: Object::Policy(Box::new(policy)) });
     }

@@ -18,9 +18,9 @@ pub(super) struct PolicyEntry {
     pub(super) objections: Vec<Invalid>,
 }
 
-/// The policies by the namespace whose pods they are about; `None` for all.
+/// The policies, each with what it is called, by the namespace whose pods they are about; `None` for all.
 #[derive(Default)]
-pub(super) struct Policies<'a>(HashMap<Option<&'a str>, Vec<(&'a ObjectKey, &'a PolicyEntry)>>);
+pub(super) struct Policies<'a>(HashMap<Option<&'a str>, Vec<(Arc<str>, &'a PolicyEntry)>>);
 
 // === impl PolicyEntry ===
 
@@ -34,7 +34,7 @@ impl PolicyEntry {
 
 impl<'a> Policies<'a> {
     pub(super) fn add(&mut self, key: &'a ObjectKey, policy: &'a PolicyEntry) {
-        self.0.entry(key.namespace.as_deref()).or_default().push((key, policy));
+        self.0.entry(key.namespace.as_deref()).or_default().push((key.to_string().into(), policy));
     }
 
     /// The first that may select the pod. `namespace` has the labels of its namespace, if that has been seen.
@@ -50,6 +50,6 @@ impl<'a> Policies<'a> {
             .chain(everywhere)
             .flatten()
             .find(|(_, policy)| policy.scope.may_select(facts.labels, namespace))
-            .map(|(key, _)| key.to_string().into())
+            .map(|(name, _)| Arc::clone(name))
     }
 }
