@@ -45,7 +45,7 @@ pub enum PolicyKind {
 }
 
 /// Said after the reason for which a policy makes no sense.
-const CONSEQUENCE: &str = "until then it may select every pod that it could";
+const CONSEQUENCE: &str = "until it is mended it may select every pod that it could";
 
 // === impl Policy ===
 

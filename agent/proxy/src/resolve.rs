@@ -93,34 +93,30 @@ fn path(addressed: &Addressed, snapshot: &Snapshot, endpoint: EndpointAddr) -> P
     let journey = Journey { client: &own.uid, dialled: addressed.original_dst, endpoint };
     let is_open = |pod: &Pod| shared.pods.get(&pod.uid).is_some();
     let way = way(snapshot, shared.config.same_node, journey, is_open);
-    let path = match way {
-        Way::Direct { to, .. } => enter(&addressed.connection, &to.uid),
-        Way::Wire { .. } | Way::Forward { .. } => Path::Forward,
-    };
-    let via = match (&path, way.via()) {
-        // The pod was released just now.
-        (Path::Forward, Via::Direct) => Via::Forward,
-        (_, via) => via,
+    let (path, via) = match &way {
+        Way::Direct { to, .. } => match enter(&addressed.connection, &to.uid) {
+            Some(path) => (path, Via::Direct),
+            None => (Path::Forward, Via::Forward),
+        },
+        Way::Wire { .. } | Way::Forward { .. } => (Path::Forward, way.via()),
     };
     live.learn(|facts| facts.via = Some(via));
     path
 }
 
-fn enter(connection: &Connection, uid: &PodUid) -> Path {
+/// Into the namespace of a pod; `None` if it was released just now.
+fn enter(connection: &Connection, uid: &PodUid) -> Option<Path> {
     let Connection { shared, pod: own, live } = connection;
     if *uid == own.uid {
-        return Path::Deliver { to: Arc::clone(own), presence: None };
+        return Some(Path::Deliver { to: Arc::clone(own), presence: None });
     }
-    let Some(to) = shared.pods.get(uid) else {
-        return Path::Forward;
-    };
+    let to = shared.pods.get(uid)?;
     let presence = to.enter();
     live.learn(|facts| facts.delivered_in = Some(to.uid.clone()));
     // Asked only now: whoever closes the pod first sets this and then looks for connections to end.
-    if to.is_captured() {
-        Path::Deliver { to, presence: Some(presence) }
-    } else {
+    if !to.is_captured() {
         live.learn(|facts| facts.delivered_in = None);
-        Path::Forward
+        return None;
     }
+    Some(Path::Deliver { to, presence: Some(presence) })
 }

@@ -75,7 +75,7 @@ impl Case {
             "" => assert_eq!(applied.refusals, [], "{name}"),
             refusal => assert_eq!(
                 applied.refusal(),
-                format!("{refusal}; until then it may select every pod that it could"),
+                format!("{refusal}; until it is mended it may select every pod that it could"),
                 "{name}"
             ),
         }
