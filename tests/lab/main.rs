@@ -13,6 +13,7 @@ mod mesh;
 mod older;
 mod records;
 mod road;
+mod same_node;
 mod services;
 mod steering;
 mod stuck;

@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
 
 impl Missing {
     fn look() -> Self {
-        let tools = [("curl", "curl"), ("ip", "iproute2")];
+        let tools = [("curl", "curl"), ("ip", "iproute2"), ("nft", "nftables")];
         Self {
             compiler: Toolchain::find().is_none(),
             linker: ebpf::linker().is_none(),

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use control::FileRefusal;
 use model::Snapshot;
 use proxy::Proxy;
+use route::SameNode;
 use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -38,6 +39,7 @@ pub struct Admin {
     pub board: PhaseBoard,
     pub ready: watch::Receiver<bool>,
     pub proxy: Proxy,
+    pub same_node: SameNode,
     pub log: LogFilter,
 }
 
@@ -156,6 +158,7 @@ impl Admin {
         let facts = why::Facts {
             node: &self.agent.node,
             snapshot: &snapshot,
+            same_node: self.same_node,
             pod,
             destination,
             phase: phases.get(&pod.uid),

@@ -94,6 +94,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         board,
         ready: is_ready,
         proxy: proxy.clone(),
+        same_node: config.same_node,
         log,
     };
     let serving = tokio::spawn(admin.serve(admin::bind(&run_dir.socket())?));

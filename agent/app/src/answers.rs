@@ -140,6 +140,7 @@ fn connection(row: proxy::ConnectionRow) -> ConnectionRow {
         service: row.service,
         upstream: row.upstream.map(|upstream| upstream.0),
         upstream_workload: row.upstream_workload,
+        via: row.via.map(|via| word(&via)),
         bytes_sent: row.bytes_sent,
         bytes_received: row.bytes_received,
         started: row.started,

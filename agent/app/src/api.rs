@@ -148,6 +148,8 @@ pub struct ConnectionRow {
     pub service: Option<ObjectName>,
     pub upstream: Option<SocketAddr>,
     pub upstream_workload: Option<ObjectName>,
+    /// `direct`, `wire` or `forward`, once an outbound connection has chosen.
+    pub via: Option<String>,
     pub bytes_sent: u64,
     pub bytes_received: u64,
     pub started: Timestamp,

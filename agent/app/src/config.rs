@@ -7,6 +7,7 @@ use capture::Steering;
 use control::{EnrolmentConfig, enrolment::EnablementSelector};
 use jiff::SignedDuration;
 use proxy::ProxyConfig;
+use route::SameNode;
 use serde::Deserialize;
 
 /// What `millstream agent --config FILE` reads.
@@ -24,6 +25,9 @@ use serde::Deserialize;
 ///   shutdown: 20s                   # how long they may go on after SIGTERM
 /// canary:
 ///   dead-after: 5s                  # an agent that is stuck for so long counts as dead
+/// same-node: auto                   # how captured pods of the node reach each other: direct, in one proxy hop that
+///                                   # no network policy sees; over the wire, where policies act; auto is wire if a
+///                                   # policy may select either pod, else direct
 /// steering:
 ///   marks: {captured: 0x10000000, agent: 0x20000000}
 ///   table: 15001
@@ -36,6 +40,8 @@ pub struct Config {
     pub proxy: Proxy,
     pub drain: Drain,
     pub canary: Canary,
+    #[serde(rename = "same-node")]
+    pub same_node: SameNode,
     pub steering: Steering,
 }
 
@@ -136,6 +142,7 @@ impl Config {
             connect_timeout: positive(self.proxy.connect_timeout),
             idle_timeout: self.proxy.idle_timeout.map(positive),
             keepalive_probe_after: Some(positive(self.proxy.keepalive_probe_after)),
+            same_node: self.same_node,
             ..ProxyConfig::new(self.steering.marks)
         }
     }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use capture::{Life, Pins, Pulse, journal::Journal, maps::Maps};
 use control::{FileRefusal, FileSource};
 use model::Snapshot;
+use route::SameNode;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
@@ -28,6 +29,7 @@ pub struct Offline {
     phases: Phases,
     /// Its listeners are open, but it counts as dead, for this long.
     silent: Option<Duration>,
+    same_node: SameNode,
 }
 
 // === impl Offline ===
@@ -39,7 +41,8 @@ impl Offline {
         let (snapshot, refusals) = read_once(&agent.source, &config).await?;
         let phases = phases(run_dir, &agent);
         let silent = silent_with_listeners(&Pins::of_node(&agent.node));
-        Ok(Self { run_dir: run_dir.clone(), agent, snapshot, refusals, phases, silent })
+        let same_node = config.same_node;
+        Ok(Self { run_dir: run_dir.clone(), agent, snapshot, refusals, phases, silent, same_node })
     }
 
     pub fn status(&self) -> Status {
@@ -88,7 +91,8 @@ impl Offline {
         let kernel = why::Kernel::look(&self.run_dir, &self.agent, &pod.uid).await?;
         let phase = self.phases.get(&pod.uid);
         let node = &self.agent.node;
-        Ok(why::explain(&why::Facts { node, snapshot: &self.snapshot, pod, destination, phase, kernel }))
+        let (snapshot, same_node) = (&*self.snapshot, self.same_node);
+        Ok(why::explain(&why::Facts { node, snapshot, same_node, pod, destination, phase, kernel }))
     }
 }
 

@@ -9,6 +9,7 @@ mod steering;
 use std::{net::SocketAddr, sync::Arc};
 
 use model::{ExistingConnections, Pod, Snapshot, canonical};
+use route::SameNode;
 
 use self::steering::steer;
 pub use self::{
@@ -25,6 +26,7 @@ use crate::{
 pub struct Facts<'a> {
     pub node: &'a str,
     pub snapshot: &'a Snapshot,
+    pub same_node: SameNode,
     pub pod: &'a Arc<Pod>,
     pub destination: SocketAddr,
     pub phase: Option<&'a Phase>,

@@ -60,11 +60,17 @@ fn row(row: &ConnectionRow, now: Timestamp) -> [String; 7] {
         named(&row.client_workload, row.client.to_string()),
         named(&row.upstream_workload, or_dash(row.upstream)),
         named(&row.service, or_dash(row.original_dst)),
-        format!("{}\n{}", row.direction, row.stage),
+        format!("{}\n{}", via(row), row.stage),
         bytes(row.bytes_sent),
         bytes(row.bytes_received),
         age(row.started, now),
     ]
+}
+
+/// `outbound, wire`
+fn via(row: &ConnectionRow) -> String {
+    let ConnectionRow { direction, via, .. } = row;
+    via.as_ref().map_or_else(|| direction.clone(), |via| format!("{direction}, {via}"))
 }
 
 /// `1h 5m 3s`

@@ -23,6 +23,7 @@ mod entry;
 mod namespaces;
 mod nodes;
 mod pods;
+mod policies;
 mod services;
 mod slices;
 pub(crate) use self::slices::SERVICE_NAME;
@@ -70,9 +71,9 @@ impl Index {
     ///
     /// # Errors
     ///
-    /// The object is refused and its last good version stays. One exception: unknown values of
-    /// `millstream.dev/when-agent-down` and `millstream.dev/existing-connections` are taken for `closed` and `keep`,
-    /// and the first is reported all the same.
+    /// The object is refused and its last good version stays. Two exceptions, both reported all the same: unknown
+    /// values of `millstream.dev/when-agent-down` and `millstream.dev/existing-connections` are taken for `closed`
+    /// and `keep`, and a policy that makes no sense is taken to select all that it could.
     pub fn apply(&mut self, object: &Object) -> Result<(), Refusal> {
         let key = object.key();
         self.waiting.remove(&key);

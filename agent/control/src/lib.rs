@@ -12,6 +12,7 @@
 //!
 //! A namespace's labels and a pod's own decide whether the pod is enrolled. A service port finds, by name, the
 //! port of each of its slices, and so its endpoints; each endpoint finds the pod behind it by reference or address.
+//! Network policies are not evaluated; each pod learns of one that may select it.
 //!
 //! Whatever is wrong with one object is a [`Refusal`] that names the field; the last good version of that object
 //! stays, and the rest goes on. Everything but [`mod@file`] is pure.
@@ -31,6 +32,8 @@ pub mod index;
 pub mod manifest;
 /// PURE: the objects, and how they are called.
 pub mod object;
+/// PURE: which pods a network policy may select.
+pub mod policy;
 /// PURE: text from outside, on a terminal.
 mod printable;
 /// PURE: why an object was not taken.

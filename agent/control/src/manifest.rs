@@ -14,6 +14,7 @@ use tracing::debug;
 
 use crate::{
     object::{Kind, Object, ObjectKey},
+    policy::{Policy, PolicyKind},
     printable::printable,
 };
 
@@ -63,13 +64,20 @@ pub fn parse(text: &str) -> Vec<Result<Manifest, ManifestError>> {
     for (document, found) in (1..).zip(documents::split(text)) {
         match yaml::parse(&found) {
             Ok(value) => Item { document, path: String::new(), value }.collect(&mut results),
-            Err(reason) => {
-                let subject = yaml::parse_leniently(&found).map_or(Subject::Unknown, |v| Subject::of(&v));
-                results.push(Err(ManifestError { document, subject, field: None, reason }));
-            }
+            Err(reason) => results.push(broken(document, yaml::parse_leniently(&found).as_ref(), reason)),
         }
     }
     results
+}
+
+/// A document that is no sound YAML. What can be made out to be a policy is taken for one all the same.
+fn broken(document: usize, legible: Option<&Value>, reason: String) -> Result<Manifest, ManifestError> {
+    let subject = legible.map_or(Subject::Unknown, Subject::of);
+    if let (Subject::Object(ObjectKey { kind: Kind::Policy(kind), .. }), Some(value)) = (&subject, legible) {
+        let policy = Policy::unreadable(*kind, value, "YAML".to_owned(), &reason);
+        return Ok(Manifest { document, object: Object::Policy(Box::new(policy)) });
+    }
+    Err(ManifestError { document, subject, field: None, reason })
 }
 
 // === impl Subject ===
@@ -78,7 +86,8 @@ impl Subject {
     /// What can be made out, whatever else is wrong.
     fn of(value: &Value) -> Self {
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let Some(kind) = Kind::ALL.into_iter().find(|kind| value["kind"] == kind.name()) else {
+        let written = |field: &str| value[field].as_str().unwrap_or_default();
+        let Some(kind) = Kind::meant(written("apiVersion"), written("kind")) else {
             return Self::Unknown;
         };
         match text(&value["metadata"]["name"]).filter(|name| !name.is_empty()) {
@@ -118,7 +127,7 @@ impl Item {
         if kind.ends_with("List") {
             return self.collect_list(&api_version, kind.trim_end_matches("List"), results);
         }
-        match Kind::ALL.into_iter().find(|k| k.name() == kind && k.api_version() == api_version) {
+        match Kind::of(&api_version, &kind) {
             Some(kind) => results.push(self.object(kind)),
             None => debug!(document = self.document, api_version, kind, "Object of no interest"),
         }
@@ -160,8 +169,17 @@ impl Item {
             Kind::Pod => Object::Pod(self.typed::<core::Pod>()?),
             Kind::Service => Object::Service(self.typed::<core::Service>()?),
             Kind::EndpointSlice => Object::EndpointSlice(self.typed::<discovery::EndpointSlice>()?),
+            Kind::Policy(kind) => Object::Policy(Box::new(self.policy(kind)?)),
         };
         Ok(Manifest { document: self.document, object })
+    }
+
+    /// Must have a place to hold in; whatever else is wrong with it, it is taken.
+    fn policy(&self, kind: PolicyKind) -> Result<Policy, ManifestError> {
+        match &self.value["metadata"]["namespace"] {
+            Value::Null | Value::String(_) => Ok(Policy::read(kind, &self.value)),
+            _ => Err(self.error(Some("metadata.namespace"), "is not text")),
+        }
     }
 
     fn typed<T: DeserializeOwned>(&self) -> Result<Box<T>, ManifestError> {

@@ -11,7 +11,10 @@ use k8s_openapi::{
 };
 use model::ObjectName;
 
-use crate::printable::printable;
+use crate::{
+    policy::{Policy, PolicyKind},
+    printable::printable,
+};
 
 /// The namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -24,6 +27,7 @@ pub enum Object {
     Pod(Box<Pod>),
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
+    Policy(Box<Policy>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +37,7 @@ pub enum Kind {
     Pod,
     Service,
     EndpointSlice,
+    Policy(PolicyKind),
 }
 
 /// Which object: there is at most one of each key. Written `Pod shop/cart`, or `Node a`.
@@ -54,6 +59,7 @@ impl Object {
             Self::Pod(_) => Kind::Pod,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Policy(policy) => Kind::Policy(policy.kind),
         }
     }
 
@@ -64,6 +70,7 @@ impl Object {
             Self::Pod(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
+            Self::Policy(object) => &object.metadata,
         }
     }
 
@@ -77,7 +84,23 @@ impl Object {
 // === impl Kind ===
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Namespace, Self::Node, Self::Pod, Self::Service, Self::EndpointSlice];
+    /// What is written as `apiVersion` and `kind`; `None` if it is of no interest.
+    pub fn of(api_version: &str, kind: &str) -> Option<Self> {
+        match (api_version, kind) {
+            ("v1", "Namespace") => Some(Self::Namespace),
+            ("v1", "Node") => Some(Self::Node),
+            ("v1", "Pod") => Some(Self::Pod),
+            ("v1", "Service") => Some(Self::Service),
+            ("discovery.k8s.io/v1", "EndpointSlice") => Some(Self::EndpointSlice),
+            _ => PolicyKind::of(api_version, kind).map(Self::Policy),
+        }
+    }
+
+    /// What an object was meant to be, even if its `apiVersion` is wrong or missing.
+    pub(crate) fn meant(api_version: &str, kind: &str) -> Option<Self> {
+        let any_version = if kind == "EndpointSlice" { "discovery.k8s.io/v1" } else { "v1" };
+        Self::of(api_version, kind).or_else(|| Self::of(any_version, kind))
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -86,13 +109,7 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
-        }
-    }
-
-    pub fn api_version(self) -> &'static str {
-        match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::Service => "v1",
-            Self::EndpointSlice => "discovery.k8s.io/v1",
+            Self::Policy(policy) => policy.name(),
         }
     }
 
@@ -100,6 +117,7 @@ impl Kind {
         match self {
             Self::Namespace | Self::Node => false,
             Self::Pod | Self::Service | Self::EndpointSlice => true,
+            Self::Policy(policy) => policy.is_namespaced(),
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Pod {
     pub enrolment: Enrolment,
     pub when_agent_down: WhenAgentDown,
     pub existing_connections: ExistingConnections,
+    /// A network policy that may select it, e.g. `NetworkPolicy shop/deny-all`: the first where there are several.
+    pub policed_by: Option<Arc<str>>,
 }
 
 /// Whether a pod belongs into the mesh, and by which rule.

@@ -3,10 +3,13 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use model::Marks;
+use route::SameNode;
 
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
     pub marks: Marks,
+    /// How captured pods of this node reach each other.
+    pub same_node: SameNode,
     /// How long an endpoint may take to accept.
     pub connect_timeout: Duration,
     /// Ends connections on which no byte moved for so long; `None` leaves that to the applications.
@@ -30,6 +33,7 @@ impl ProxyConfig {
     pub fn new(marks: Marks) -> Self {
         Self {
             marks,
+            same_node: SameNode::default(),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: None,
             // Either side of the usual ephemeral range 32768–60999, which real clients draw from. Ports that

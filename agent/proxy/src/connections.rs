@@ -11,6 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use model::{ClientAddr, EndpointAddr, ObjectName, OriginalDst, PodUid};
+use route::Via;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
@@ -33,6 +34,8 @@ pub struct ConnectionRow {
     /// Where the proxy went on to.
     pub upstream: Option<EndpointAddr>,
     pub upstream_workload: Option<ObjectName>,
+    /// The way that an outbound connection took.
+    pub via: Option<Via>,
     /// From the client to the server.
     pub bytes_sent: u64,
     /// From the server to the client.
@@ -92,6 +95,7 @@ pub(crate) struct Facts {
     pub(crate) service: Option<ObjectName>,
     pub(crate) upstream: Option<EndpointAddr>,
     pub(crate) upstream_workload: Option<ObjectName>,
+    pub(crate) via: Option<Via>,
     /// The pod in whose namespace it is delivered.
     pub(crate) delivered_in: Option<PodUid>,
 }
@@ -199,6 +203,7 @@ impl Live {
             service,
             upstream,
             upstream_workload,
+            via,
             delivered_in: _,
         } = self.facts();
         let client_workload = match self.direction {
@@ -217,6 +222,7 @@ impl Live {
             service,
             upstream,
             upstream_workload,
+            via,
             bytes_sent: self.meter.sent(),
             bytes_received: self.meter.received(),
             started: self.started,
@@ -235,6 +241,7 @@ impl Facts {
             service: None,
             upstream: None,
             upstream_workload: None,
+            via: None,
             delivered_in: None,
         }
     }

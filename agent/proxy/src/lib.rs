@@ -11,7 +11,8 @@
 //! Every stage takes the value of the stage before and returns a richer one (`Accepted → Addressed → Routed →
 //! Connected`), so nothing is copied before it was routed. `deliver` opens a socket in the namespace of the
 //! pod that serves and bears the client's real address; `forward` opens one in the namespace of the client,
-//! which leaves the pod as the application's own would have.
+//! which leaves the pod as the application's own would have. That is also the way to a pod of this node where a
+//! network policy may have a say; its inbound listener takes the connection there.
 //!
 //! A socket that is dropped on the way is reset, and only a copy that saw both ends finish closes it: a
 //! stream that was cut short never looks whole to an application, not even when the agent is killed.

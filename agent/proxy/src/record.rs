@@ -41,7 +41,7 @@ impl Record {
 
     fn write(&self, reason: Reason, error: Option<&Failure>) {
         let Live { pod, direction, client, meter, .. } = &*self.live;
-        let Facts { stage, original_dst, client_workload, service, upstream, upstream_workload, .. } =
+        let Facts { stage, original_dst, client_workload, service, upstream, upstream_workload, via, .. } =
             self.live.facts();
         let (source, destination) = match direction {
             Direction::Outbound => (Some(pod), upstream_workload.as_ref()),
@@ -58,6 +58,7 @@ impl Record {
                 dst.workload = destination.map(field::display),
                 upstream.addr = upstream.map(field::display),
                 %direction,
+                via = via.map(field::display),
                 %stage,
                 bytes_sent = meter.sent(),
                 bytes_received = meter.received(),

@@ -1,9 +1,9 @@
-//! Which endpoint serves the connection, and whether it is a pod of this node.
+//! Which endpoint serves the connection, and which way leads there.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use model::{Affinity, EndpointAddr, Service, Snapshot};
-use route::{Candidates, Resolution, select};
+use model::{Affinity, EndpointAddr, Pod, PodUid, Service, Snapshot};
+use route::{Candidates, Journey, Resolution, Via, Way, select, way};
 
 use crate::{
     affinity::Key,
@@ -30,7 +30,7 @@ pub(crate) enum Path {
     /// Inside the namespace of a pod of this node. `presence` is `None` for the client's own pod, which it is
     /// in already.
     Deliver { to: Arc<OpenPod>, presence: Option<Presence> },
-    /// From the namespace of the client, over its interface.
+    /// From the namespace of the client, over its interface; also to a pod of this node, if it is to take the wire.
     Forward,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn resolve(addressed: Addressed) -> Result<Routed, Failure> {
         facts.upstream = Some(endpoint);
         facts.upstream_workload = snapshot.pod_by_ip(endpoint.ip()).map(|pod| pod.name.clone());
     });
-    let path = path(connection, &snapshot, endpoint);
+    let path = path(&addressed, &snapshot, endpoint);
     let load = shared.loads.add(endpoint);
     Ok(Routed { addressed, endpoint, path, load })
 }
@@ -88,27 +88,35 @@ fn choose(
     }
 }
 
-fn path(connection: &Connection, snapshot: &Snapshot, endpoint: EndpointAddr) -> Path {
+fn path(addressed: &Addressed, snapshot: &Snapshot, endpoint: EndpointAddr) -> Path {
+    let Connection { shared, pod: own, live } = &addressed.connection;
+    let journey = Journey { client: &own.uid, dialled: addressed.original_dst, endpoint };
+    let is_open = |pod: &Pod| shared.pods.get(&pod.uid).is_some();
+    let way = way(snapshot, shared.config.same_node, journey, is_open);
+    let (path, via) = match &way {
+        Way::Direct { to, .. } => match enter(&addressed.connection, &to.uid) {
+            Some(path) => (path, Via::Direct),
+            None => (Path::Forward, Via::Forward),
+        },
+        Way::Wire { .. } | Way::Forward { .. } => (Path::Forward, way.via()),
+    };
+    live.learn(|facts| facts.via = Some(via));
+    path
+}
+
+/// Into the namespace of a pod; `None` if it was released just now.
+fn enter(connection: &Connection, uid: &PodUid) -> Option<Path> {
     let Connection { shared, pod: own, live } = connection;
-    // A socket of one family cannot bear a client's address of the other.
-    let same_family = live.client.ip().is_ipv4() == endpoint.ip().is_ipv4();
-    let Some(destination) = snapshot.pod_by_ip(endpoint.ip()).filter(|_| same_family) else {
-        return Path::Forward;
-    };
-    if destination.uid == own.uid {
-        // Also while it is being released: forwarded, the connection would come back to its own listener.
-        return Path::Deliver { to: Arc::clone(own), presence: None };
+    if *uid == own.uid {
+        return Some(Path::Deliver { to: Arc::clone(own), presence: None });
     }
-    let Some(to) = shared.pods.get(&destination.uid) else {
-        return Path::Forward;
-    };
+    let to = shared.pods.get(uid)?;
     let presence = to.enter();
     live.learn(|facts| facts.delivered_in = Some(to.uid.clone()));
     // Asked only now: whoever closes the pod first sets this and then looks for connections to end.
-    if to.is_captured() {
-        Path::Deliver { to, presence: Some(presence) }
-    } else {
+    if !to.is_captured() {
         live.learn(|facts| facts.delivered_in = None);
-        Path::Forward
+        return None;
     }
+    Some(Path::Deliver { to, presence: Some(presence) })
 }

@@ -5,13 +5,19 @@
 //!                                  ├─► Pod ─────────────► that pod
 //!                                  ├─► Passthrough ─────► as it was dialled
 //!                                  └─► Refuse ──────────► reset, with the reason
+//!
+//! endpoint ─► way ─┬─► Direct ──► in the namespace of a pod of this node
+//!                  ├─► Wire ────► into its interface, for a network policy may select it or the client
+//!                  └─► Forward ─► elsewhere
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod refusal;
 pub mod resolve;
 pub mod select;
+pub mod way;
 
 pub use refusal::Refusal;
 pub use resolve::{Resolution, resolve};
 pub use select::{Candidates, select};
+pub use way::{Journey, SameNode, Via, Way, way};

@@ -2,24 +2,22 @@
 
 use std::net::SocketAddr;
 
-use model::{OriginalDst, PodUid};
-use route::Resolution;
+use model::{EndpointAddr, OriginalDst};
+use route::{Journey, Resolution};
 
 use super::{Facts, Story};
 use crate::api::Verdict;
 
 /// resolve → select → deliver | forward
 pub(super) fn proxied(story: &mut Story, facts: &Facts<'_>, destination: SocketAddr) -> (Verdict, String) {
-    let Facts { snapshot, node, .. } = facts;
+    let Facts { snapshot, node, same_node, pod: client, .. } = facts;
     let version = snapshot.version;
-    let way = |uid: Option<&PodUid>| match uid.and_then(|uid| snapshot.pod(uid)) {
-        Some(pod) if pod.is_captured_by(node) => {
-            format!("{}, delivered in its namespace", pod.name)
-        }
-        Some(pod) => format!("{}, forwarded", pod.name),
-        None => "forwarded".to_owned(),
+    let dialled = OriginalDst(destination);
+    let way = |endpoint: EndpointAddr| {
+        let journey = Journey { client: &client.uid, dialled, endpoint };
+        route::way(snapshot, *same_node, journey, |pod| pod.is_captured_by(node)).to_string()
     };
-    match route::resolve(snapshot, node, OriginalDst(destination)) {
+    match route::resolve(snapshot, node, dialled) {
         Resolution::Service { service, port, candidates } => {
             let count = candidates.iter().count();
             story.tell(
@@ -28,7 +26,7 @@ pub(super) fn proxied(story: &mut Story, facts: &Facts<'_>, destination: SocketA
                 format!("snapshot {version}: {count} endpoint{}", if count == 1 { "" } else { "s" }),
             );
             for endpoint in candidates.iter() {
-                story.tell("select", format!("perhaps {}", endpoint.addr), way(endpoint.pod.as_ref()));
+                story.tell("select", format!("perhaps {}", endpoint.addr), way(endpoint.addr));
             }
             (Verdict::Proxied, format!("goes through the proxy to service {}", service.name))
         }
@@ -38,7 +36,7 @@ pub(super) fn proxied(story: &mut Story, facts: &Facts<'_>, destination: SocketA
                 format!("pod {}", pod.name),
                 format!("snapshot {version}: address of the pod"),
             );
-            story.tell("select", endpoint.to_string(), way(Some(&pod.uid)));
+            story.tell("select", endpoint.to_string(), way(endpoint));
             (Verdict::Proxied, format!("goes through the proxy to pod {}", pod.name))
         }
         Resolution::Passthrough { endpoint } => {

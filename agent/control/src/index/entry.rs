@@ -1,8 +1,8 @@
 //! One object in the index, of whatever kind.
 
 use super::{
-    Claim, IndexConfig, namespaces::NamespaceEntry, nodes, pods::PodEntry, services::ServiceEntry,
-    slices::SliceEntry,
+    Claim, IndexConfig, namespaces::NamespaceEntry, nodes, pods::PodEntry, policies::PolicyEntry,
+    services::ServiceEntry, slices::SliceEntry,
 };
 use crate::{
     field,
@@ -17,6 +17,7 @@ pub(super) enum Entry {
     Pod(PodEntry),
     Service(ServiceEntry),
     EndpointSlice(SliceEntry),
+    Policy(PolicyEntry),
 }
 
 // === impl Entry ===
@@ -35,6 +36,7 @@ impl Entry {
             Object::EndpointSlice(slice) => {
                 Self::EndpointSlice(SliceEntry::parse(&key.object_name(), slice)?)
             }
+            Object::Policy(policy) => Self::Policy(PolicyEntry::parse(policy)),
         })
     }
 
@@ -43,7 +45,7 @@ impl Entry {
         match self {
             Self::Pod(pod) => pod.claims(),
             Self::Service(service) => service.claims(),
-            Self::Namespace(_) | Self::Node | Self::EndpointSlice(_) => Vec::new(),
+            Self::Namespace(_) | Self::Node | Self::EndpointSlice(_) | Self::Policy(_) => Vec::new(),
         }
     }
 
@@ -52,6 +54,7 @@ impl Entry {
         match self {
             Self::Namespace(namespace) => &namespace.objections,
             Self::Pod(pod) => &pod.objections,
+            Self::Policy(policy) => &policy.objections,
             Self::Node | Self::Service(_) | Self::EndpointSlice(_) => &[],
         }
     }

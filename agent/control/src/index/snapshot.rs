@@ -15,6 +15,7 @@ use super::{
     entry::Entry,
     namespaces::NamespaceEntry,
     pods::PodEntry,
+    policies::Policies,
     services::{PortEntry, ServiceEntry},
     slices::{EndpointEntry, PodRef, SliceEntry},
 };
@@ -32,6 +33,7 @@ struct Join<'a> {
     pod_by_ip: HashMap<IpAddr, &'a PodEntry>,
     services: Vec<&'a ServiceEntry>,
     slices: HashMap<&'a ObjectName, Vec<&'a SliceEntry>>,
+    policies: Policies<'a>,
 }
 
 pub(super) fn join(
@@ -67,6 +69,7 @@ impl<'a> Join<'a> {
                         join.slices.entry(service).or_default().push(slice);
                     }
                 }
+                Entry::Policy(policy) => join.policies.add(key, policy),
                 Entry::Node => {}
             }
         }
@@ -83,7 +86,8 @@ impl<'a> Join<'a> {
 
     fn pod(&self, pod: &PodEntry, config: &EnrolmentConfig) -> Pod {
         let unknown = NamespaceEntry::unknown(&pod.name.namespace);
-        let namespace = self.namespaces.get(&*pod.name.namespace).copied().unwrap_or(&unknown);
+        let seen = self.namespaces.get(&*pod.name.namespace).copied();
+        let namespace = seen.unwrap_or(&unknown);
         Pod {
             uid: pod.uid.clone(),
             name: pod.name.clone(),
@@ -94,6 +98,7 @@ impl<'a> Join<'a> {
             enrolment: enrolment::decide(&pod.facts(), &namespace.labels, config),
             when_agent_down: namespace.when_agent_down,
             existing_connections: pod.existing_connections.unwrap_or(namespace.existing_connections),
+            policed_by: self.policies.first_over(pod, seen.map(|namespace| &namespace.labels)),
         }
     }
 

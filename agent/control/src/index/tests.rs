@@ -14,6 +14,7 @@ use crate::{
 mod contradictions;
 mod namespaces;
 mod pods;
+mod policies;
 mod services;
 mod slices;
 

@@ -126,3 +126,35 @@ fn broken_yaml_names_the_line_of_the_file() {
     assert!(results[2].starts_with("document 3: an object: "), "{results:?}");
     assert_eq!(results[3], "4 Pod default/a", "what is broken in one document leaves the others whole");
 }
+
+#[test]
+fn a_policy_holds_even_where_nobody_can_read_it() {
+    const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\n";
+    for (name, text, expected) in [
+        ("whole", POLICY.into(), "1 NetworkPolicy default/p"),
+        ("a repeated key", format!("{POLICY}spec: {{}}\nspec: {{}}\n"), "1 NetworkPolicy default/p"),
+        ("a spec that is none", format!("{POLICY}spec: 1\n"), "1 NetworkPolicy default/p"),
+        (
+            "labels that are none",
+            POLICY.replace("name: p", "name: p, labels: 1"),
+            "1 NetworkPolicy default/p",
+        ),
+        (
+            "no name to hold under",
+            POLICY.replace("name: p", ""),
+            "document 1: a NetworkPolicy: metadata.name: is missing, or not text",
+        ),
+        (
+            "no namespace to hold in",
+            POLICY.replace("name: p", "name: p, namespace: 1"),
+            "document 1: NetworkPolicy default/p: metadata.namespace: is not text",
+        ),
+        (
+            "another group's",
+            POLICY.replace("networking.k8s.io", "crd.projectcalico.org"),
+            "1 Calico NetworkPolicy default/p",
+        ),
+    ] {
+        assert_eq!(read(&text), [expected], "{name}");
+    }
+}

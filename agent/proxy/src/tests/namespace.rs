@@ -50,6 +50,7 @@ pub(super) fn model_pod(name: &str, ips: &[&str]) -> Pod {
         enrolment: Enrolment::Enrolled("test".into()),
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
+        policed_by: None,
     }
 }
 

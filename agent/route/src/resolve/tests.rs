@@ -153,6 +153,7 @@ fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
         enrolment: Enrolment::NotEnrolled(why),
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
+        policed_by: None,
     }
 }
 
