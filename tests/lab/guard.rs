@@ -141,6 +141,33 @@ fn a_nested_namespace_does_not_get_out() {
 }
 
 #[test]
+fn a_nested_namespace_behind_masquerade_does_not_get_out_in_the_pods_name() {
+    let mesh = Mesh::labelled("masquerade");
+    let (pod, stranger) = (mesh.pod("pod"), mesh.stranger("stranger"));
+    let _listening = echo(&stranger, 7);
+    let nested = Nested::inside(&pod);
+    for command in [
+        "add table ip nat",
+        "add chain ip nat out { type nat hook postrouting priority srcnat ; }",
+        "add rule ip nat out oifname eth0 masquerade",
+    ] {
+        pod.run(&["nft", command]).unwrap().stdout().unwrap();
+    }
+    let to = SocketAddr::from((stranger.v4(), 7));
+    assert!(!nested.echoes(to), "got round the mesh");
+    assert!(mesh.counted("guard", "dropped: forwarded for a nested namespace") >= 1);
+    // The pod's own are proxied all the same, also when they come by the guard.
+    for args in [&[][..], &["--device", "eth0"]] {
+        let (mut connection, local) = dial(&pod, to, args);
+        connection.ping("hello").unwrap();
+        assert!(mesh.is_proxied(local), "{args:?}");
+    }
+    mesh.label(None);
+    mesh.agent.wait_released(&pod).unwrap();
+    assert!(nested.echoes(to), "the test itself cannot get out");
+}
+
+#[test]
 fn a_pod_that_is_open_gets_out_while_the_agent_is_down() {
     let mut mesh = Mesh::labelled("opened");
     mesh.lab.annotate_namespace(NAMESPACE, "millstream.dev/when-agent-down", Some("open")).unwrap();
