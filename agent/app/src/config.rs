@@ -4,10 +4,14 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use capture::Steering;
-use control::{EnrolmentConfig, enrolment::EnablementSelector};
+use control::{EnrolmentConfig, ExclusionConfig, enrolment::EnablementSelector};
 use jiff::SignedDuration;
 use proxy::ProxyConfig;
 use serde::Deserialize;
+
+mod exclusions;
+
+pub use self::exclusions::Exclusions;
 
 /// What `millstream agent --config FILE` reads.
 ///
@@ -16,6 +20,14 @@ use serde::Deserialize;
 ///   excludeNamespaces: [kube-system]
 ///   enablementSelectors:            # replaces the label istio.io/dataplane-mode
 ///   - podSelector: {matchLabels: {mesh: "on"}}
+/// exclusions:                       # what passes without the proxy, also while no agent runs; for every captured pod
+///   exclude-outbound-cidrs: 169.254.169.254/32
+///   exclude-outbound-ports: 9100, 8000-8010
+///   exclude-inbound-cidrs: ""
+///   exclude-inbound-ports: ""
+///   # Which of the four pods may add to, by the annotation millstream.dev/exclude-…; default: none, for who may
+///   # exclude what he likes steps out of the mesh.
+///   allow-overrides: [exclude-inbound-ports]
 /// proxy:
 ///   connect-timeout: 10s
 ///   idle-timeout: 1h                # default: never
@@ -31,6 +43,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub enrolment: Enrolment,
+    pub exclusions: Exclusions,
     pub proxy: Proxy,
     pub drain: Drain,
     pub steering: Steering,
@@ -104,12 +117,17 @@ impl Config {
             ensure!(!value.is_negative(), "{field}: must not be negative");
             ensure!(value <= LONGEST, "{field}: {value:#} is longer than a year");
         }
+        self.exclusions()?;
         self.enrolment().map(drop)
     }
 
     pub fn enrolment(&self) -> Result<EnrolmentConfig> {
         let Enrolment { enablement_selectors, exclude_namespaces } = self.enrolment.clone();
         Ok(EnrolmentConfig::new(enablement_selectors, exclude_namespaces)?)
+    }
+
+    pub fn exclusions(&self) -> Result<ExclusionConfig> {
+        self.exclusions.config()
     }
 
     pub fn proxy(&self) -> ProxyConfig {

@@ -1,7 +1,7 @@
 //! Where things are pinned: one directory per node under bpffs.
 //!
 //! ```text
-//! /sys/fs/bpf/millstream/NODE/v2/PODS …          maps, under the version of their layout
+//! /sys/fs/bpf/millstream/NODE/v3/PODS …          maps, under the version of their layout
 //! /sys/fs/bpf/millstream/NODE/links/connect4 …   links of the node
 //! /sys/fs/bpf/millstream/NODE/links/steer-COOKIE links of the pods, by SO_NETNS_COOKIE
 //! /sys/fs/bpf/millstream/NODE/links/guard-COOKIE-IFINDEX

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectName, PodUid};
+use crate::{Exclusions, ObjectName, PodUid};
 
 /// A pod of the cluster, on whatever node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +22,10 @@ pub struct Pod {
     pub enrolment: Enrolment,
     pub when_agent_down: WhenAgentDown,
     pub existing_connections: ExistingConnections,
+    /// Those of the node's configuration and of the pod's own annotations.
+    pub exclusions: Exclusions,
+    /// The annotations about exclusions that are ignored, and why: a sentence each.
+    pub refused_exclusions: Vec<String>,
 }
 
 /// Whether a pod belongs into the mesh, and by which rule.

@@ -5,16 +5,18 @@
 
 mod address;
 mod counter;
+mod exclusion;
 mod maps;
 
 pub use address::{AddressKey, LOOPBACK_IFINDEX, mapped};
 pub use counter::Counter;
+pub use exclusion::{ExclusionKey, ExclusionList};
 #[cfg(feature = "user")]
 pub use maps::RawListenerKey;
 pub use maps::{AgentEntry, Instance, ListenerKey, PodEntry, Slot, limit, name};
 
 /// The version of this crate's layouts. It is part of the path of the pinned maps.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The kernel's licence check of our programs: `bpf_getsockopt` and its kin ask for a GPL-compatible one.
 pub const LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -5,14 +5,17 @@
 
 use core::mem::size_of;
 
-use abi::{Counter, Instance, ListenerKey, PodEntry, Slot, mapped};
+use abi::{Counter, ExclusionList, Instance, ListenerKey, PodEntry, Slot, mapped};
 use aya_ebpf::{
     bindings::{
-        BPF_F_CURRENT_NETNS, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock, bpf_sock_tuple,
+        __sk_buff, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock, bpf_sock_tuple,
         bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
-    helpers::{bpf_redirect, bpf_sk_release, bpf_skb_cgroup_id, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie},
+    helpers::{
+        bpf_redirect, bpf_sk_release, bpf_skb_cgroup_id, bpf_skb_load_bytes, bpf_skc_lookup_tcp,
+        bpf_tcp_check_syncookie,
+    },
     macros::classifier,
     programs::TcContext,
 };
@@ -56,14 +59,14 @@ struct Packet<'a> {
     ip_at: usize,
     source: [u8; 16],
     destination: [u8; 16],
+    /// Where the TCP header begins, if it can be read.
+    tcp_at: usize,
     tcp: Option<Tcp>,
 }
 
 /// What is read of its TCP header.
 #[derive(Clone, Copy)]
 struct Tcp {
-    /// Where it begins.
-    at: usize,
     source: u16,
     destination: u16,
     flags: u8,
@@ -114,7 +117,8 @@ fn read_v4(ctx: &TcContext, instance: Instance, is_ethernet: bool, start: usize)
     }
     let is_later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
     let length = usize::from(header[0] & 0x0f) * 4;
-    let tcp = if is_later_fragment { None } else { read_tcp(ctx, start + length) };
+    let tcp_at = start + length;
+    let tcp = if is_later_fragment { None } else { read_tcp(ctx, tcp_at) };
     Some(Packet {
         ctx,
         netns_cookie: instance.netns_cookie,
@@ -123,6 +127,7 @@ fn read_v4(ctx: &TcContext, instance: Instance, is_ethernet: bool, start: usize)
         ip_at: start,
         source: mapped([header[12], header[13], header[14], header[15]]),
         destination: mapped([header[16], header[17], header[18], header[19]]),
+        tcp_at,
         tcp,
     })
 }
@@ -167,6 +172,7 @@ fn read_v6(ctx: &TcContext, instance: Instance, is_ethernet: bool, start: usize)
         ip_at: start,
         source,
         destination,
+        tcp_at: at,
         tcp,
     })
 }
@@ -175,7 +181,6 @@ fn read_v6(ctx: &TcContext, instance: Instance, is_ethernet: bool, start: usize)
 fn read_tcp(ctx: &TcContext, at: usize) -> Option<Tcp> {
     let header: [u8; 14] = ctx.load(at).ok()?;
     Some(Tcp {
-        at,
         source: u16::from_ne_bytes([header[0], header[1]]),
         destination: u16::from_ne_bytes([header[2], header[3]]),
         flags: header[13],
@@ -240,26 +245,34 @@ impl Packet<'_> {
     /// A listener that sends SYN cookies keeps nothing of a connection until it sees the ACK of its SYN-ACK: this one.
     /// `listener` is the proxy's, for `steer` gives it all that the pod sends to others.
     #[inline(always)]
-    fn answers_a_cookie(&self, tcp: Tcp, listener: *mut bpf_sock) -> bool {
+    fn answers_a_cookie(&self, listener: *mut bpf_sock) -> bool {
+        let skb = self.ctx.skb.skb;
         if self.outbound == Slot::OutboundV4 {
-            self.has_cookie::<IPV4_HEADER>(tcp, listener)
+            has_cookie::<IPV4_HEADER>(skb, self.ip_at, self.tcp_at, listener)
         } else {
-            self.has_cookie::<IPV6_HEADER>(tcp, listener)
+            has_cookie::<IPV6_HEADER>(skb, self.ip_at, self.tcp_at, listener)
         }
     }
+}
 
-    #[inline(always)]
-    fn has_cookie<const IP: usize>(&self, tcp: Tcp, listener: *mut bpf_sock) -> bool {
-        let (Ok(ip), Ok(tcp)) = (self.ctx.load(self.ip_at), self.ctx.load(tcp.at)) else {
-            return false;
-        };
-        let mut headers = Headers::<IP> { ip, tcp };
-        let (ip, tcp) = ((&raw mut headers.ip).cast(), (&raw mut headers.tcp).cast());
-        // SAFETY: both headers are as long as it is told.
-        let answer =
-            unsafe { bpf_tcp_check_syncookie(listener.cast(), ip, IP as u32, tcp, TCP_HEADER as u32) };
-        answer == 0
-    }
+/// A function of its own in the kernel too: the copies are more than the stack of `guard` can hold.
+#[inline(never)]
+fn has_cookie<const IP: usize>(
+    skb: *mut __sk_buff,
+    ip_at: usize,
+    tcp_at: usize,
+    listener: *mut bpf_sock,
+) -> bool {
+    let mut headers = Headers::<IP> { ip: [0; IP], tcp: [0; TCP_HEADER] };
+    let (ip, tcp) = (&raw mut headers.ip, &raw mut headers.tcp);
+    // SAFETY: both headers are as long as it is told.
+    let is_read = unsafe {
+        bpf_skb_load_bytes(skb.cast(), ip_at as u32, ip.cast(), IP as u32) == 0
+            && bpf_skb_load_bytes(skb.cast(), tcp_at as u32, tcp.cast(), TCP_HEADER as u32) == 0
+    };
+    let (ip, tcp) = (ip.cast(), tcp.cast());
+    // SAFETY: as above.
+    is_read && unsafe { bpf_tcp_check_syncookie(listener.cast(), ip, IP as u32, tcp, TCP_HEADER as u32) == 0 }
 }
 
 impl Facts for Packet<'_> {
@@ -286,6 +299,13 @@ impl Facts for Packet<'_> {
     #[inline(always)]
     fn to_link_local(&self) -> bool {
         verdict::is_link_local_v6(&self.destination)
+    }
+
+    #[inline(always)]
+    fn is_excluded(&self, by: ExclusionList) -> bool {
+        // No rule allows port 0.
+        let port = self.tcp.map_or(0, |tcp| u16::from_be(tcp.destination));
+        maps::is_excluded(self.netns_cookie, by, &self.destination, port)
     }
 
     #[inline(always)]
@@ -318,7 +338,7 @@ impl Facts for Packet<'_> {
         }
         // SAFETY: the look-up returned a socket, and this field is readable of any kind of it.
         let state = unsafe { (*socket).state };
-        let is_turned = state != LISTEN || self.answers_a_cookie(tcp, socket);
+        let is_turned = state != LISTEN || self.answers_a_cookie(socket);
         // SAFETY: the look-up took a reference, which ends here.
         unsafe { bpf_sk_release(socket.cast()) };
         is_turned

@@ -2,9 +2,9 @@
 //!
 //! | program | hook | serves | maps |
 //! | --- | --- | --- | --- |
-//! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS LISTENERS |
-//! | `steer` | sk_lookup, one instance for each pod's network namespace | one pod | PODS ADDRESSES LISTENERS |
-//! | `guard` | TCX egress, one instance for each interface of a pod but lo | one pod | PODS ADDRESSES AGENTS LISTENERS |
+//! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS |
+//! | `steer` | sk_lookup, one instance for each pod's network namespace | one pod | PODS ADDRESSES EXCLUSIONS LISTENERS |
+//! | `guard` | TCX egress, one instance for each interface of a pod but lo | one pod | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS |
 //!
 //! UAPI contexts and helpers only: nothing here depends on the layout of a kernel structure.
 #![no_std]

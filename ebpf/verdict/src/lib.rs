@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod connect;
+mod exclusion;
 pub mod guard;
 pub mod steer;
 

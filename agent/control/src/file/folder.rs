@@ -12,6 +12,7 @@ use tracing::warn;
 use super::{FileRefusal, SourceFile};
 use crate::{
     enrolment::EnrolmentConfig,
+    exclusions::ExclusionConfig,
     index::{Index, IndexConfig},
     manifest::{self, Manifest, ManifestError, Subject},
     object::{Object, ObjectKey},
@@ -51,8 +52,8 @@ struct Reading {
 // === impl Folder ===
 
 impl Folder {
-    pub(super) fn new(enrolment: EnrolmentConfig) -> Self {
-        let index = Index::new(IndexConfig { enrolment, honour_netns_annotation: true });
+    pub(super) fn new(enrolment: EnrolmentConfig, exclusions: ExclusionConfig) -> Self {
+        let index = Index::new(IndexConfig { enrolment, exclusions, honour_netns_annotation: true });
         Self { index, held: BTreeMap::new(), taken: BTreeMap::new() }
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use model::{Enrolment, ExistingConnections, ObjectName, Pod, PodUid, WhenAgentDown};
+use model::{Enrolment, Exclusions, ExistingConnections, ObjectName, Pod, PodUid, WhenAgentDown};
 use netns::Netns;
 use rtnetlink::{
     LinkUnspec, RouteMessageBuilder,
@@ -50,6 +50,8 @@ pub(super) fn model_pod(name: &str, ips: &[&str]) -> Pod {
         enrolment: Enrolment::Enrolled("test".into()),
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
+        exclusions: Exclusions::default(),
+        refused_exclusions: Vec::new(),
     }
 }
 

@@ -1,7 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use model::{
-    Affinity, Enrolment, ExistingConnections, PodUid, ServicePort, SnapshotBuilder, Uncaptured, WhenAgentDown,
+    Affinity, Enrolment, Exclusions, ExistingConnections, PodUid, ServicePort, SnapshotBuilder, Uncaptured,
+    WhenAgentDown,
 };
 
 use super::*;
@@ -153,6 +154,8 @@ fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
         enrolment: Enrolment::NotEnrolled(why),
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
+        exclusions: Exclusions::default(),
+        refused_exclusions: Vec::new(),
     }
 }
 
