@@ -41,15 +41,6 @@ impl ExclusionList {
     pub const fn bit(self) -> u8 {
         1 << self as u16
     }
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::OutboundCidrs => "outbound-cidrs",
-            Self::OutboundPorts => "outbound-ports",
-            Self::InboundCidrs => "inbound-cidrs",
-            Self::InboundPorts => "inbound-ports",
-        }
-    }
 }
 
 // === impl ExclusionKey ===
