@@ -141,6 +141,12 @@ impl Index {
         self.entries.contains_key(key)
     }
 
+    /// Whether what it is about was put aside while its object was taken.
+    pub(crate) fn is_objection(&self, refusal: &Refusal) -> bool {
+        let objections = self.entries.get(&refusal.object).map(Entry::objections).unwrap_or_default();
+        objections.iter().any(|o| o.field == refusal.field && o.reason == refusal.reason)
+    }
+
     pub fn snapshot(&self, version: u64) -> Arc<Snapshot> {
         snapshot::join(&self.entries, &self.config, version)
     }

@@ -119,7 +119,8 @@ impl Folder {
         let objects: Vec<Object> = in_order.iter().map(|(_, held)| held.object.clone()).collect();
         let refusals = self.index.reset(&objects);
 
-        let refused: BTreeSet<&ObjectKey> = refusals.iter().map(|refusal| &refusal.object).collect();
+        let refused = refusals.iter().filter(|refusal| !self.index.is_objection(refusal));
+        let refused: BTreeSet<&ObjectKey> = refused.map(|refusal| &refusal.object).collect();
         let mut last_good = mem::take(&mut self.taken);
         for object in objects {
             let key = object.key();

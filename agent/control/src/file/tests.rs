@@ -156,6 +156,13 @@ fn services_find_their_pods_until_somebody_writes_a_slice() {
     // The last good version of the service is the one that finds its endpoints.
     let bad = service("cart", "selector: {app: cart}, clusterIP: bad, ports: [{name: new, port: 81}]");
     assert_eq!(endpoints(&[file("cart.yaml", &bad), whole[1].clone()]), ("192.0.2.1:80".to_owned(), 1));
+
+    // A pod of which an annotation is put aside is taken all the same.
+    let annotated = pod("a", "192.0.2.3").replace(
+        "name: a",
+        "name: a, labels: {app: cart}, annotations: {millstream.dev/exclude-inbound-ports: '80'}",
+    );
+    assert_eq!(endpoints(&[whole[0].clone(), file("pods.yaml", &annotated)]), ("192.0.2.3:80".to_owned(), 1));
 }
 
 #[test]
