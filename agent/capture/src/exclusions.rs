@@ -15,7 +15,8 @@ pub fn entries(exclusions: &Exclusions) -> BTreeSet<Exclusion> {
                 entries.insert(exclusion);
             }
             Excluded::Ports(ports) => {
-                entries.extend(aligned(ports).map(|ports| Exclusion { list, what: Excluded::Ports(ports) }))
+                let blocks = aligned(ports).map(|ports| Exclusion { list, what: Excluded::Ports(ports) });
+                entries.extend(blocks);
             }
         }
     }
