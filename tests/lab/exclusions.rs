@@ -3,9 +3,10 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
 };
 
-use harness::{AgentOptions, Pod};
+use harness::{AgentOptions, Lab, Node, Pod};
 use serde_json::Value;
 
 use crate::{
@@ -24,20 +25,24 @@ const ALL_ALLOWED: &str = "allow-overrides: [exclude-outbound-cidrs, exclude-out
 
 /// A labelled mesh whose agent is told this of exclusions.
 fn mesh_with(name: &str, exclusions: &str) -> Mesh {
-    let path = config_path(name);
-    write_config(name, exclusions);
-    let mesh = Mesh::with(name, AgentOptions::default().arg("--config").arg(&path));
+    let lab = Lab::new(name).unwrap();
+    let node = lab.node("a").unwrap();
+    write_config(&node, exclusions);
+    let options =
+        AgentOptions::default().arg("--log-json").arg("--config").arg(config(&node).to_str().unwrap());
+    let agent = node.agent(options).unwrap();
+    let mesh = Mesh { agent, node, lab };
     mesh.label(Some("ambient"));
     mesh
 }
 
-/// A file beside the test's other files, written anew by each run.
-fn config_path(name: &str) -> String {
-    format!("{}/exclusions-{name}.yaml", env!("CARGO_TARGET_TMPDIR"))
+/// Beside the agent's log: it goes with the lab.
+fn config(node: &Node) -> PathBuf {
+    node.agent_log().with_file_name("config.yaml")
 }
 
-fn write_config(name: &str, exclusions: &str) {
-    fs::write(config_path(name), format!("exclusions: {{{exclusions}}}")).unwrap();
+fn write_config(node: &Node, exclusions: &str) {
+    fs::write(config(node), format!("exclusions: {{{exclusions}}}")).unwrap();
 }
 
 /// The exclusions that the kernel holds for a pod and that are in force, as `list what`.
@@ -255,7 +260,7 @@ fn what_is_excluded_passes_without_an_agent_and_with_the_next() {
     );
     assert_eq!(in_force(&mesh, &pod), ["exclude-outbound-ports 7", "exclude-inbound-ports 7"]);
 
-    write_config("dead", "exclude-outbound-ports: 8-9");
+    write_config(&mesh.node, "exclude-outbound-ports: 8-9");
     mesh.agent.launch().unwrap();
     assert_eq!(in_force(&mesh, &pod), ["exclude-outbound-ports 8-9"]);
     for (port, excluded) in [(7, false), (8, true), (9, true)] {
