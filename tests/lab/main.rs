@@ -5,6 +5,7 @@
 mod agent_down;
 mod bytes;
 mod evasion;
+mod exclusions;
 mod guard;
 mod hostile;
 mod lab;

@@ -68,7 +68,11 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     let (publish, snapshots) = watch::channel(Arc::<Snapshot>::default());
     let (refuse, refusals) = watch::channel(Vec::new());
     let (reload, reloads) = mpsc::channel(1);
-    let source = FileSource { dir: agent.source.clone(), config: config.enrolment()? };
+    let source = FileSource {
+        dir: agent.source.clone(),
+        config: config.enrolment()?,
+        exclusions: config.exclusions()?,
+    };
     let mut source = tokio::spawn(source.run(publish, refuse, reloads));
 
     let proxy = Proxy::new(config.proxy(), options.node.as_str().into(), snapshots.clone());

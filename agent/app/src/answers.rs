@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use model::{Affinity, Endpoint, EndpointState, Pod, PodUid, Service, Snapshot};
+use model::{Affinity, Endpoint, EndpointState, Exclusion, Origin, Pod, PodUid, Service, Snapshot};
 
 use crate::{
-    api::{ConnectionRow, EndpointRow, PodCounts, PodRow, PodState, ServiceRow},
+    api::{ConnectionRow, EndpointRow, ExclusionRow, PodCounts, PodRow, PodState, ServiceRow},
     pods::{Phase, Phases},
 };
 
@@ -67,8 +67,15 @@ fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> us
         connections: connections(&pod.uid),
         older_connections: None,
         when_agent_down: pod.when_agent_down.to_string(),
+        exclusions: pod.exclusions.iter().map(exclusion).collect(),
+        refused_exclusions: pod.refused_exclusions.clone(),
         because,
     }
+}
+
+fn exclusion((exclusion, origin): (Exclusion, Origin)) -> ExclusionRow {
+    let Exclusion { list, what } = exclusion;
+    ExclusionRow { list, what: what.to_string(), origin }
 }
 
 /// Pods that left the snapshot while their connections go on.
@@ -90,6 +97,8 @@ fn vanished<'a>(
         connections: connections(uid),
         older_connections: None,
         when_agent_down: String::new(),
+        exclusions: Vec::new(),
+        refused_exclusions: Vec::new(),
         because: "deleted".to_owned(),
     })
 }

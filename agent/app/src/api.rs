@@ -9,7 +9,7 @@ use std::{
 
 use control::FileRefusal;
 use jiff::Timestamp;
-use model::ObjectName;
+use model::{ExclusionList, ObjectName, Origin};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,7 +103,19 @@ pub struct PodRow {
     /// be told.
     pub older_connections: Option<usize>,
     pub when_agent_down: String,
+    /// What passes without the proxy, and who asks for it.
+    pub exclusions: Vec<ExclusionRow>,
+    /// Annotations that exclude nothing, or not what they say now, and why.
+    pub refused_exclusions: Vec<String>,
     pub because: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExclusionRow {
+    pub list: ExclusionList,
+    /// A network, a port, or a range of ports.
+    pub what: String,
+    pub origin: Origin,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

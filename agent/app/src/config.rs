@@ -4,11 +4,15 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use capture::Steering;
-use control::{EnrolmentConfig, enrolment::EnablementSelector};
+use control::{EnrolmentConfig, ExclusionConfig, enrolment::EnablementSelector};
 use jiff::SignedDuration;
 use proxy::ProxyConfig;
 use route::SameNode;
 use serde::Deserialize;
+
+mod exclusions;
+
+pub use self::exclusions::Exclusions;
 
 /// What `millstream agent --config FILE` reads.
 ///
@@ -17,6 +21,14 @@ use serde::Deserialize;
 ///   excludeNamespaces: [kube-system]
 ///   enablementSelectors:            # replaces the label istio.io/dataplane-mode
 ///   - podSelector: {matchLabels: {mesh: "on"}}
+/// exclusions:                       # what passes without the proxy, also while no agent runs; for every captured pod
+///   exclude-outbound-cidrs: 169.254.169.254/32
+///   exclude-outbound-ports: 9100, 8000-8010
+///   exclude-inbound-cidrs: ""
+///   exclude-inbound-ports: ""
+///   # Which of the four pods may add to, by the annotation millstream.dev/exclude-…; default: none, for who may
+///   # exclude what he likes steps out of the mesh.
+///   allow-overrides: [exclude-inbound-ports]
 /// proxy:
 ///   connect-timeout: 10s
 ///   idle-timeout: 1h                # default: never
@@ -37,6 +49,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub enrolment: Enrolment,
+    pub exclusions: Exclusions,
     pub proxy: Proxy,
     pub drain: Drain,
     pub canary: Canary,
@@ -129,12 +142,17 @@ impl Config {
             self.canary.dead_after >= SHORTEST_DEAD_AFTER,
             "canary.dead-after: less than {SHORTEST_DEAD_AFTER:#}, which any busy moment would outlast"
         );
+        self.exclusions()?;
         self.enrolment().map(drop)
     }
 
     pub fn enrolment(&self) -> Result<EnrolmentConfig> {
         let Enrolment { enablement_selectors, exclude_namespaces } = self.enrolment.clone();
         Ok(EnrolmentConfig::new(enablement_selectors, exclude_namespaces)?)
+    }
+
+    pub fn exclusions(&self) -> Result<ExclusionConfig> {
+        self.exclusions.config()
     }
 
     pub fn proxy(&self) -> ProxyConfig {

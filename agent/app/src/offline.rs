@@ -98,7 +98,8 @@ impl Offline {
 
 /// One reading of the source.
 async fn read_once(dir: &Path, config: &Config) -> Result<(Arc<Snapshot>, Vec<FileRefusal>)> {
-    let source = FileSource { dir: dir.to_owned(), config: config.enrolment()? };
+    let source =
+        FileSource { dir: dir.to_owned(), config: config.enrolment()?, exclusions: config.exclusions()? };
     let (publish, mut snapshots) = watch::channel(Arc::<Snapshot>::default());
     let (refuse, refusals) = watch::channel(Vec::new());
     let (_reload, reload) = mpsc::channel(1);

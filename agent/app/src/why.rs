@@ -1,6 +1,7 @@
 //! Explains one connection: would it be captured, and where would it go? Every steering step names the live map
 //! entry, rule or route that decides it, and the decision is that of the eBPF programs: the same code.
 
+mod exclusion;
 mod kernel;
 mod question;
 mod routing;

@@ -27,6 +27,7 @@ fn seeds_are_taken_or_refused_by_name() {
             "braces.yaml",
             "crlf.yaml",
             "empty.yaml",
+            "exclusions.yaml",
             "good.yaml",
             "iso.yaml",
             "null.yaml",

@@ -11,7 +11,7 @@ use std::{
 };
 
 use abi::Slot;
-use model::{ObjectName, PodUid, WhenAgentDown};
+use model::{Exclusions, ObjectName, PodUid, WhenAgentDown};
 use netns::Netns;
 use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
 
@@ -68,6 +68,7 @@ async fn capture_and_dial(config: &Config) -> Result<Duration, Dead> {
         netns_path: "/proc/self/ns/net".into(),
         netns,
         when_agent_down: WhenAgentDown::Closed,
+        exclusions: Exclusions::default(),
     };
     let perch = Perch::default();
     capture.enrol(&spec, &perch).await?;

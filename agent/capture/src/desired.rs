@@ -5,10 +5,10 @@ use std::{
     net::IpAddr,
 };
 
-use model::WhenAgentDown;
+use model::{Exclusion, ExclusionList, Exclusions, WhenAgentDown};
 use serde::{Deserialize, Serialize};
 
-use crate::sysctl;
+use crate::{exclusions, sysctl};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,8 +38,10 @@ pub struct Actual {
     pub steered: bool,
     /// The interfaces whose egress this agent's `guard` watches.
     pub guarded: BTreeSet<u32>,
+    /// What `EXCLUSIONS` holds for the namespace, in force or not.
+    pub exclusions: BTreeSet<Exclusion>,
     /// The entry in `PODS`.
-    pub entry: Option<WhenAgentDown>,
+    pub entry: Option<Terms>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +53,16 @@ pub struct Desired {
     pub families: BTreeMap<Family, IpAddr>,
     /// Interfaces to be guarded, by index.
     pub guards: BTreeMap<u32, String>,
-    pub entry: WhenAgentDown,
+    pub exclusions: BTreeSet<Exclusion>,
+    pub entry: Terms,
+}
+
+/// How a pod is captured: its entry in `PODS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub when_agent_down: WhenAgentDown,
+    /// The lists of exclusions that are in force.
+    pub excludes: BTreeSet<ExclusionList>,
 }
 
 // === impl Family ===
@@ -68,7 +79,12 @@ impl Family {
 }
 
 /// What the namespace should look like, given what it has and the addresses that Kubernetes knows of.
-pub fn desire(actual: &Actual, pod_ips: &[IpAddr], entry: WhenAgentDown) -> Desired {
+pub fn desire(
+    actual: &Actual,
+    pod_ips: &[IpAddr],
+    when_agent_down: WhenAgentDown,
+    excluded: &Exclusions,
+) -> Desired {
     let sysctls = sysctl::wanted(actual.interfaces.values())
         .into_iter()
         .filter(|(name, _)| actual.sysctls.contains_key(name))
@@ -80,7 +96,9 @@ pub fn desire(actual: &Actual, pod_ips: &[IpAddr], entry: WhenAgentDown) -> Desi
         .into_iter()
         .filter_map(|family| Some((family, source(family, &actual.assigned, pod_ips)?)))
         .collect();
-    Desired { sysctls, own, families, guards: actual.interfaces.clone(), entry }
+    let exclusions = exclusions::entries(excluded);
+    let entry = Terms { when_agent_down, excludes: exclusions::lists(&exclusions) };
+    Desired { sysctls, own, families, guards: actual.interfaces.clone(), exclusions, entry }
 }
 
 /// The pod's own address if it is really assigned, else the first one that can leave the pod.

@@ -8,7 +8,7 @@
 //! own `sk_lookup` program, the proxy's listeners in a map, a guard on each interface, and last an entry in `PODS`. What was there before
 //! each change is in the [`journal`], so that `cleanup` and the next agent can undo it after a `SIGKILL`.
 //!
-//! Modules in reading order: [`Config`] · [`desired`] PURE · [`plan`] PURE · [`journal`] · [`change`] · [`pod`] (observe
+//! Modules in reading order: [`Config`] · [`desired`] PURE · [`exclusions`] PURE · [`plan`] PURE · [`journal`] · [`change`] · [`pod`] (observe
 //! and apply) · [`programs`] (load, pin, adopt) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
 //! [`preflight`] · [`canary`] · [`cleanup`] · [`older`] (connections that were there before; its decision PURE) ·
 //! [`Pulse`] (whether the agent lives).
@@ -20,6 +20,7 @@ pub mod cleanup;
 mod config;
 pub mod desired;
 mod error;
+pub mod exclusions;
 mod host_end;
 pub mod journal;
 mod link;

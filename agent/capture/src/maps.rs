@@ -4,13 +4,18 @@ use std::{fmt, net::IpAddr, os::fd::BorrowedFd};
 
 use abi::{AddressKey, AgentEntry, Counter, ListenerKey, PodEntry, RawListenerKey, Slot, limit, name};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SockHash};
-use model::WhenAgentDown;
+use model::{ExclusionList, WhenAgentDown};
 
-use crate::{Error, Pins};
+use crate::{Error, Pins, desired::Terms};
+
+mod exclusions;
+
+pub use self::exclusions::{ExclusionMap, list_of};
 
 pub struct Maps {
     pods: HashMap<MapData, u64, PodEntry>,
     addresses: HashMap<MapData, AddressKey, u8>,
+    pub exclusions: ExclusionMap,
     listeners: SockHash<MapData, RawListenerKey>,
     agents: HashMap<MapData, u64, AgentEntry>,
     counters: PerCpuArray<MapData, u64>,
@@ -31,6 +36,7 @@ impl Maps {
             addresses: Map::HashMap(open(name::ADDRESSES)?)
                 .try_into()
                 .map_err(|e| typed(name::ADDRESSES, e))?,
+            exclusions: ExclusionMap::new(open(name::EXCLUSIONS)?).map_err(|e| typed(name::EXCLUSIONS, e))?,
             listeners: Map::SockHash(open(name::LISTENERS)?)
                 .try_into()
                 .map_err(|e| typed(name::LISTENERS, e))?,
@@ -41,26 +47,24 @@ impl Maps {
         })
     }
 
-    pub fn pod(&self, netns_cookie: u64) -> Result<Option<WhenAgentDown>, Error> {
-        found(name::PODS, self.pods.get(&netns_cookie, 0)).map(|entry| entry.map(when_agent_down))
+    pub fn pod(&self, netns_cookie: u64) -> Result<Option<Terms>, Error> {
+        found(name::PODS, self.pods.get(&netns_cookie, 0)).map(|entry| entry.map(terms))
     }
 
     /// All captured namespaces, by cookie.
-    pub fn pods(&self) -> Result<Vec<(u64, WhenAgentDown)>, Error> {
+    pub fn pods(&self) -> Result<Vec<(u64, Terms)>, Error> {
         let mut pods = self
             .pods
             .iter()
-            .map(|entry| entry.map(|(cookie, entry)| (cookie, when_agent_down(entry))))
+            .map(|entry| entry.map(|(cookie, entry)| (cookie, terms(entry))))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|source| Error::Map { op: "read", map: name::PODS, source })?;
         pods.sort_by_key(|(cookie, _)| *cookie);
         Ok(pods)
     }
 
-    pub(crate) fn set_pod(&mut self, netns_cookie: u64, when: WhenAgentDown) -> Result<(), Error> {
-        let entry =
-            PodEntry { open_when_agent_down: u8::from(when == WhenAgentDown::Open), reserved: [0; 7] };
-        self.pods.insert(netns_cookie, entry, 0).map_err(|source| Error::Map {
+    pub(crate) fn set_pod(&mut self, netns_cookie: u64, terms: &Terms) -> Result<(), Error> {
+        self.pods.insert(netns_cookie, pod_entry(terms), 0).map_err(|source| Error::Map {
             op: "write",
             map: name::PODS,
             source,
@@ -159,6 +163,7 @@ impl Maps {
         vec![
             (name::PODS, self.pods.keys().count(), limit::PODS),
             (name::ADDRESSES, self.addresses.keys().count(), limit::ADDRESSES),
+            (name::EXCLUSIONS, self.exclusions.count(), limit::EXCLUSIONS),
             (name::LISTENERS, self.listeners.keys().count(), limit::LISTENERS),
             (name::AGENTS, self.agents.keys().count(), limit::AGENTS),
         ]
@@ -171,16 +176,32 @@ impl fmt::Debug for Maps {
     }
 }
 
-fn when_agent_down(entry: PodEntry) -> WhenAgentDown {
-    if entry.open_when_agent_down == 1 { WhenAgentDown::Open } else { WhenAgentDown::Closed }
+fn terms(entry: PodEntry) -> Terms {
+    let when_agent_down =
+        if entry.open_when_agent_down == 1 { WhenAgentDown::Open } else { WhenAgentDown::Closed };
+    let has = |list: &ExclusionList| entry.has(exclusions::to_abi(*list));
+    Terms { when_agent_down, excludes: ExclusionList::ALL.into_iter().filter(has).collect() }
+}
+
+/// As the programs read it.
+pub fn pod_entry(terms: &Terms) -> PodEntry {
+    let Terms { when_agent_down, excludes } = terms;
+    PodEntry {
+        open_when_agent_down: u8::from(*when_agent_down == WhenAgentDown::Open),
+        excludes: excludes.iter().fold(0, |bits, list| bits | exclusions::to_abi(*list).bit()),
+        reserved: [0; 6],
+    }
 }
 
 fn address_key(netns_cookie: u64, address: IpAddr) -> AddressKey {
-    let address = match address.to_canonical() {
+    AddressKey { netns_cookie, address: address_octets(address) }
+}
+
+fn address_octets(address: IpAddr) -> [u8; 16] {
+    match address.to_canonical() {
         IpAddr::V4(v4) => abi::mapped(v4.octets()),
         IpAddr::V6(v6) => v6.octets(),
-    };
-    AddressKey { netns_cookie, address }
+    }
 }
 
 /// A missing key is an answer, not an error.

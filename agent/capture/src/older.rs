@@ -2,16 +2,16 @@
 //! end; here they are counted and, on request, reset.
 //!
 //! A captured connection shows it: bit C is on the application's socket, whether it dialled or accepted, and the
-//! proxy's sockets are of the agent's cgroup. What shows neither, and is not left alone by the programs at any age,
-//! is older. So is what a pod with `when-agent-down: open` dialled while no agent ran: it is as far outside.
+//! proxy's sockets are of the agent's cgroup. What shows neither, and is neither excluded nor left alone by the
+//! programs at any age, is older. So is what a pod with `when-agent-down: open` dialled while no agent ran: it is as far outside.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use model::Marks;
+use model::{Exclusion, ExclusionList, Marks};
 use netns::Netns;
 
 use crate::{
@@ -46,6 +46,7 @@ struct Facts {
     agents: HashSet<u64>,
     /// The pod's addresses.
     own: HashSet<IpAddr>,
+    exclusions: BTreeSet<Exclusion>,
 }
 
 // === impl Older ===
@@ -56,6 +57,7 @@ impl Older {
             captured: marks.captured,
             agents: maps.agents()?.into_iter().collect(),
             own: maps.addresses(netns.cookie())?.into_iter().collect(),
+            exclusions: maps.exclusions.of(netns.cookie())?,
         };
         Ok(Self { netns, pod })
     }
@@ -85,11 +87,22 @@ impl Older {
 
 impl Facts {
     fn is_older(&self, connection: &Connection) -> bool {
-        let Self { captured, agents, own } = self;
+        let Self { captured, agents, own, exclusions: _ } = self;
         let by_mark = connection.mark & captured != 0;
         let by_agent = agents.contains(&connection.cgroup);
         let at_home = own.contains(&connection.remote.ip()) || is_left_alone(connection.remote);
-        !by_mark && !by_agent && !at_home && !connection.orphaned
+        !by_mark && !by_agent && !at_home && !connection.orphaned && !self.is_excluded(connection)
+    }
+
+    /// The socket does not tell who dialled, so either way counts.
+    fn is_excluded(&self, connection: &Connection) -> bool {
+        let Connection { local, remote, .. } = connection;
+        self.exclusions.iter().any(|Exclusion { list, what }| match list {
+            ExclusionList::OutboundCidrs | ExclusionList::OutboundPorts | ExclusionList::InboundCidrs => {
+                what.covers(*remote)
+            }
+            ExclusionList::InboundPorts => what.covers(*local),
+        })
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use model::WhenAgentDown;
+use model::{Exclusion, ExclusionList};
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Actual, Desired, Family};
+use crate::desired::{Actual, Desired, Family, Terms};
 
 /// One step of enrolment, in the order of this list: a pod captures nothing before everything that carries its
 /// connections is there.
@@ -25,8 +25,13 @@ pub enum Step {
     ForgetGuard {
         ifindex: u32,
     },
-    /// From here on new connections are captured.
-    Begin(WhenAgentDown),
+    Exclude(Exclusion),
+    Include(Exclusion),
+    /// From here on new connections are captured; or, if they were `before`, on other terms.
+    Begin {
+        before: Option<Terms>,
+        terms: Terms,
+    },
 }
 
 /// A change in the pod's namespace, with what is needed to take it back.
@@ -40,7 +45,7 @@ pub enum Change {
 
 /// What leads from `actual` to `desired`. Empty when nothing is to be done.
 pub fn plan(actual: &Actual, desired: &Desired) -> Vec<Step> {
-    let Desired { sysctls, own, families, guards, entry } = desired;
+    let Desired { sysctls, own, families, guards, exclusions, entry } = desired;
     let mut steps = Vec::new();
     for (name, after) in sysctls {
         let before = actual.sysctls.get(name).cloned().unwrap_or_default();
@@ -72,9 +77,17 @@ pub fn plan(actual: &Actual, desired: &Desired) -> Vec<Step> {
     }
     let vanished = actual.guarded.iter().filter(|ifindex| !guards.contains_key(ifindex));
     steps.extend(vanished.map(|&ifindex| Step::ForgetGuard { ifindex }));
-    if actual.entry != Some(*entry) {
-        steps.push(Step::Begin(*entry));
+    // What stays excluded is so all the while, in another form or not: the new before the old goes. What is not
+    // in force goes before it could be, and makes room.
+    let in_force = |list: ExclusionList| actual.entry.as_ref().is_some_and(|e| e.excludes.contains(&list));
+    let (old, stale): (Vec<Exclusion>, Vec<Exclusion>) =
+        actual.exclusions.difference(exclusions).partition(|exclusion| in_force(exclusion.list));
+    steps.extend(stale.into_iter().map(Step::Include));
+    steps.extend(exclusions.difference(&actual.exclusions).copied().map(Step::Exclude));
+    if actual.entry.as_ref() != Some(entry) {
+        steps.push(Step::Begin { before: actual.entry.clone(), terms: entry.clone() });
     }
+    steps.extend(old.into_iter().map(Step::Include));
     steps
 }
 

@@ -246,6 +246,9 @@ impl Capture {
             for address in maps.addresses(netns_cookie)? {
                 maps.remove_address(netns_cookie, address)?;
             }
+            for exclusion in maps.exclusions.of(netns_cookie)? {
+                maps.exclusions.remove(netns_cookie, exclusion)?;
+            }
             Ok(())
         })
     }
@@ -257,16 +260,18 @@ impl Capture {
             found.interfaces.clear();
         }
         let cookie = spec.netns.cookie();
-        let (own, entry) = self.with_maps(|maps| (maps.addresses(cookie), maps.pod(cookie)));
+        let (own, exclusions, entry) =
+            self.with_maps(|maps| (maps.addresses(cookie), maps.exclusions.of(cookie), maps.pod(cookie)));
         let actual = Actual {
             own: own?.into_iter().collect(),
             listening: *listening,
             steered: *steered && self.config.pins.is_steered(cookie),
             guarded: guarded.clone(),
+            exclusions: exclusions?,
             entry: entry?,
             ..found
         };
-        let desired = desire(&actual, &spec.ips, spec.when_agent_down);
+        let desired = desire(&actual, &spec.ips, spec.when_agent_down, &spec.exclusions);
         Ok((actual, desired))
     }
 
@@ -353,7 +358,9 @@ impl Capture {
                 guarded.remove(ifindex);
                 Programs::unguard(&self.config, cookie, *ifindex)
             }
-            Step::Begin(when) => self.with_maps(|maps| maps.set_pod(cookie, *when)),
+            Step::Exclude(exclusion) => self.with_maps(|maps| maps.exclusions.add(cookie, *exclusion)),
+            Step::Include(exclusion) => self.with_maps(|maps| maps.exclusions.remove(cookie, *exclusion)),
+            Step::Begin { terms, .. } => self.with_maps(|maps| maps.set_pod(cookie, terms)),
         }
     }
 
@@ -383,7 +390,10 @@ impl Capture {
             }
             // Its interface is gone, and so is what it watched.
             Step::ForgetGuard { .. } => Ok(()),
-            Step::Begin(_) => self.with_maps(|maps| maps.remove_pod(cookie)),
+            Step::Exclude(exclusion) => self.with_maps(|maps| maps.exclusions.remove(cookie, *exclusion)),
+            Step::Include(exclusion) => self.with_maps(|maps| maps.exclusions.add(cookie, *exclusion)),
+            Step::Begin { before: Some(terms), .. } => self.with_maps(|maps| maps.set_pod(cookie, terms)),
+            Step::Begin { before: None, .. } => self.with_maps(|maps| maps.remove_pod(cookie)),
         }
     }
 }

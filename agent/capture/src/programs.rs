@@ -4,7 +4,7 @@
 //! link that is pinned already gets the new program by an atomic swap, so an agent that restarts or is upgraded
 //! leaves no gap.
 
-use std::{fs::File, io, os::fd::AsFd, path::Path};
+use std::{collections::BTreeSet, fs::File, io, os::fd::AsFd, path::Path};
 
 use abi::{Instance, name};
 use aya::{
@@ -20,14 +20,17 @@ use aya::{
 use model::Marks;
 use netns::Netns;
 
-use crate::{Config, Error, host_end::HostEnd, journal::Journal, link, logs, maps::Maps, pins};
+use crate::{
+    Config, Error, desired::Terms, host_end::HostEnd, journal::Journal, link, logs, maps::Maps, pins,
+};
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
 /// The maps that all instances of a node share.
-const SHARED: [&str; 8] = [
+const SHARED: [&str; 9] = [
     name::PODS,
     name::ADDRESSES,
+    name::EXCLUSIONS,
     name::LISTENERS,
     name::AGENTS,
     name::PULSE,
@@ -190,10 +193,14 @@ impl Loader {
 }
 
 /// The maps of an agent with another layout cannot be read, but its journal can. Its pods are entered before
-/// programs that look here replace those that look there, so that a closed pod is never let through.
+/// programs that look here replace those that look there, so that a closed pod is never let through; not even to
+/// what it excludes, until it is enrolled.
 fn refuse_meanwhile(config: &Config, maps: &mut Maps) -> Result<(), Error> {
     let (entries, _) = Journal::new(&config.journal).all();
-    entries.iter().try_for_each(|entry| maps.set_pod(entry.netns_cookie, entry.when_agent_down))
+    entries.iter().try_for_each(|entry| {
+        let terms = Terms { when_agent_down: entry.when_agent_down, excludes: BTreeSet::new() };
+        maps.set_pod(entry.netns_cookie, &terms)
+    })
 }
 
 fn attach_connect(object: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use abi::Slot;
-use model::{ObjectName, PodUid, WhenAgentDown};
+use model::{Exclusions, ObjectName, PodUid, WhenAgentDown};
 use netns::Netns;
 
 /// A pod to be captured.
@@ -15,6 +15,8 @@ pub struct PodSpec {
     pub netns_path: PathBuf,
     pub netns: Arc<Netns>,
     pub when_agent_down: WhenAgentDown,
+    /// Those of the node and those of the pod.
+    pub exclusions: Exclusions,
 }
 
 /// A listening socket of the proxy inside the pod's namespace.

@@ -149,6 +149,8 @@ pub(crate) enum Map {
     Summary,
     /// The captured network namespaces
     Pods,
+    /// What passes without the proxy, by pod
+    Exclusions,
     /// The proxy's listening sockets, by pod
     Listeners,
     /// What the programs decided, and how often

@@ -32,6 +32,17 @@ struct Pod {
 }
 
 #[derive(Serialize)]
+struct Exclusion {
+    netns_cookie: u64,
+    pod: String,
+    list: &'static str,
+    /// A network, or a block of ports.
+    what: String,
+    /// The programs look at this list of the pod.
+    in_force: bool,
+}
+
+#[derive(Serialize)]
 struct Listener {
     netns_cookie: u64,
     pod: String,
@@ -55,6 +66,7 @@ pub(crate) fn run(run_dir: &RunDir, format: Format, map: Map) -> Result<Outcome>
     match map {
         Map::Summary => summary(format, &maps, &pins.maps())?,
         Map::Pods => pods(format, &maps, &Pulse::open(&pins)?, &names)?,
+        Map::Exclusions => exclusions(format, &maps, &names)?,
         Map::Listeners => listeners(format, &maps, &names)?,
         Map::Counters => counters(format, &maps)?,
     }
@@ -80,11 +92,11 @@ fn pods(format: Format, maps: &Maps, pulse: &Pulse, names: &HashMap<u64, String>
     let listeners = maps.listeners()?;
     let is_silent = pulse.life()? != Life::Alive;
     let mut pods = Vec::new();
-    for (netns_cookie, when) in maps.pods()? {
+    for (netns_cookie, terms) in maps.pods()? {
         pods.push(Pod {
             netns_cookie,
             pod: name(names, netns_cookie),
-            when_agent_down: when.to_string(),
+            when_agent_down: terms.when_agent_down.to_string(),
             addresses: maps.addresses(netns_cookie)?.iter().map(ToString::to_string).collect(),
             listeners: listeners.iter().filter(|(c, _)| *c == netns_cookie).map(|(_, s)| s.name()).collect(),
         });
@@ -104,6 +116,28 @@ fn pods(format: Format, maps: &Maps, pulse: &Pulse, names: &HashMap<u64, String>
                         listeners => listeners.join("\n"),
                     },
                 ]
+            }),
+        )
+    })
+}
+
+fn exclusions(format: Format, maps: &Maps, names: &HashMap<u64, String>) -> Result<()> {
+    let pods: HashMap<u64, _> = maps.pods()?.into_iter().collect();
+    let of = |(netns_cookie, exclusion): (u64, model::Exclusion)| Exclusion {
+        netns_cookie,
+        pod: name(names, netns_cookie),
+        list: exclusion.list.name(),
+        what: exclusion.what.to_string(),
+        in_force: pods.get(&netns_cookie).is_some_and(|terms| terms.excludes.contains(&exclusion.list)),
+    };
+    let exclusions: Vec<Exclusion> = maps.exclusions.all()?.into_iter().map(of).collect();
+    print(format, &exclusions, |exclusions| {
+        table(
+            ["NETNS COOKIE", "POD", "LIST", "EXCLUDED", "IN FORCE"],
+            exclusions.iter().map(|e| {
+                let in_force = if e.in_force { "yes" } else { "no" };
+                let cookie = format!("{:#x}", e.netns_cookie);
+                [cookie, e.pod.clone(), e.list.to_owned(), e.what.clone(), in_force.to_owned()]
             }),
         )
     })

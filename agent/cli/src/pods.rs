@@ -38,7 +38,24 @@ fn row(pod: &PodRow) -> [String; 5] {
         PodState::NotEnrolled => "-".to_owned(),
     };
     let down = if pod.state == PodState::NotEnrolled { "-".to_owned() } else { pod.when_agent_down.clone() };
-    [pod.namespace.clone(), pod.name.clone(), state, down, pod.because.clone()]
+    [pod.namespace.clone(), pod.name.clone(), state, down, because(pod)]
+}
+
+/// How many are excluded, and what of the pod's own is refused; `-o json` and `status` say which.
+fn because(pod: &PodRow) -> String {
+    let mut because = pod.because.clone();
+    if pod.state == PodState::NotEnrolled {
+        return because;
+    }
+    for (count, one, many) in [
+        (pod.exclusions.len(), "exclusion", "exclusions"),
+        (pod.refused_exclusions.len(), "annotation refused", "annotations refused"),
+    ] {
+        if count > 0 {
+            because.push_str(&format!("; {count} {}", if count == 1 { one } else { many }));
+        }
+    }
+    because
 }
 
 /// Nothing is said where there are none, which is the rule.

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::enrolment::EnrolmentConfig;
+use crate::{enrolment::EnrolmentConfig, exclusions::ExclusionConfig};
 
 mod folder;
 mod read;
@@ -39,6 +39,7 @@ const RESCAN: Duration = Duration::from_secs(30);
 pub struct FileSource {
     pub dir: PathBuf,
     pub config: EnrolmentConfig,
+    pub exclusions: ExclusionConfig,
 }
 
 /// Something in the folder that was not taken. The last good version of it, if there was one, is in force.
@@ -96,9 +97,9 @@ impl FileSource {
         refusals: watch::Sender<Vec<FileRefusal>>,
         mut reload: mpsc::Receiver<()>,
     ) -> Result<(), Error> {
-        let Self { dir, config } = self;
+        let Self { dir, config, exclusions } = self;
         let mut published = Published {
-            folder: Folder::new(config),
+            folder: Folder::new(config, exclusions),
             last_read: LastRead::Never,
             snapshot: publish.clone(),
             refusals,

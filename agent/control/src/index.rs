@@ -14,6 +14,7 @@ use model::Snapshot;
 
 use crate::{
     enrolment::EnrolmentConfig,
+    exclusions::ExclusionConfig,
     object::{Object, ObjectKey},
     refusal::{Invalid, Refusal},
 };
@@ -45,6 +46,7 @@ pub struct Index {
 #[derive(Clone, Debug, Default)]
 pub struct IndexConfig {
     pub enrolment: EnrolmentConfig,
+    pub exclusions: ExclusionConfig,
     /// Whether the annotation `millstream.dev/netns` of a pod is believed: it lets the author of a pod choose a path
     /// on the node.
     pub honour_netns_annotation: bool,
@@ -71,13 +73,14 @@ impl Index {
     ///
     /// # Errors
     ///
-    /// The object is refused and its last good version stays. Two exceptions, both reported all the same: unknown
-    /// values of `millstream.dev/when-agent-down` and `millstream.dev/existing-connections` are taken for `closed`
-    /// and `keep`, and a policy that makes no sense is taken to select all that it could.
+    /// The object is refused and its last good version stays. Exceptions, all reported the same: unknown values of
+    /// `millstream.dev/when-agent-down` and `millstream.dev/existing-connections` are taken for `closed` and `keep`,
+    /// those of `millstream.dev/exclude-…` for the last good ones, and a policy that makes no sense is taken to select
+    /// all that it could.
     pub fn apply(&mut self, object: &Object) -> Result<(), Refusal> {
         let key = object.key();
         self.waiting.remove(&key);
-        let entry = self.parse(&key, object)?;
+        let entry = self.parse(&key, object, self.entries.get(&key))?;
         let objection = entry.objections().first().cloned();
         self.admit(&key, entry).map_err(|invalid| invalid.of(&key))?;
         self.admit_waiting();
@@ -108,7 +111,7 @@ impl Index {
                 refusals.push(Invalid::new("metadata.name", "the same object was given before").of(&key));
                 continue;
             }
-            match self.parse(&key, object) {
+            match self.parse(&key, object, last_good.get(&key)) {
                 Ok(entry) if last_good.get(&key) != Some(&entry) => changed.push((key, entry)),
                 Ok(_) => self.restore(&key, &mut last_good),
                 Err(refusal) => {
@@ -140,12 +143,18 @@ impl Index {
         self.entries.contains_key(key)
     }
 
-    pub fn snapshot(&self, version: u64) -> Arc<Snapshot> {
-        snapshot::join(&self.entries, &self.config.enrolment, version)
+    /// Whether what it is about was put aside while its object was taken.
+    pub(crate) fn is_objection(&self, refusal: &Refusal) -> bool {
+        let objections = self.entries.get(&refusal.object).map(Entry::objections).unwrap_or_default();
+        objections.iter().any(|o| o.field == refusal.field && o.reason == refusal.reason)
     }
 
-    fn parse(&self, key: &ObjectKey, object: &Object) -> Result<Entry, Refusal> {
-        Entry::parse(key, object, &self.config).map_err(|invalid| invalid.of(key))
+    pub fn snapshot(&self, version: u64) -> Arc<Snapshot> {
+        snapshot::join(&self.entries, &self.config, version)
+    }
+
+    fn parse(&self, key: &ObjectKey, object: &Object, before: Option<&Entry>) -> Result<Entry, Refusal> {
+        Entry::parse(key, object, before, &self.config).map_err(|invalid| invalid.of(key))
     }
 
     /// Puts `entry` in the place of its predecessor; or, if another object holds a claim of it, lets it wait.

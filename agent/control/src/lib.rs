@@ -22,6 +22,8 @@
 
 /// PURE: which pods are captured.
 pub mod enrolment;
+/// PURE: which connections of a pod pass without the proxy.
+pub mod exclusions;
 /// PURE: strings and numbers of an object become addresses, ports and names.
 mod field;
 /// The objects of a folder, followed while they change.
@@ -44,6 +46,7 @@ pub mod selector;
 pub mod slices;
 
 pub use enrolment::EnrolmentConfig;
+pub use exclusions::ExclusionConfig;
 pub use file::{FileRefusal, FileSource};
 pub use index::{Index, IndexConfig};
 pub use object::{Object, ObjectKey};

@@ -23,6 +23,13 @@ pub(crate) struct Invalid {
 
 // === impl Invalid ===
 
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, reason } = self;
+        write!(f, "{field}: {reason}")
+    }
+}
+
 impl Invalid {
     pub(crate) fn new(field: impl fmt::Display, reason: impl fmt::Display) -> Self {
         Self { field: printable(field), reason: printable(reason) }

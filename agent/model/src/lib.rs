@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod cidr;
+pub mod exclusions;
 pub mod marks;
 pub mod name;
 pub mod pod;
@@ -12,6 +14,8 @@ pub mod service;
 pub mod snapshot;
 
 pub use address::{ClientAddr, EndpointAddr, OriginalDst, canonical};
+pub use cidr::Cidr;
+pub use exclusions::{Excluded, Exclusion, ExclusionList, Exclusions, Origin, Ports};
 pub use marks::Marks;
 pub use name::{ObjectName, PodUid};
 pub use pod::{Enrolment, ExistingConnections, Pod, Uncaptured, WhenAgentDown};

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ObjectName, PodUid};
+use crate::{Exclusions, ObjectName, PodUid};
 
 /// A pod of the cluster, on whatever node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +24,10 @@ pub struct Pod {
     pub existing_connections: ExistingConnections,
     /// A network policy that may select it, e.g. `NetworkPolicy shop/deny-all`: the first where there are several.
     pub policed_by: Option<Arc<str>>,
+    /// Those of the node's configuration and of the pod's own annotations.
+    pub exclusions: Exclusions,
+    /// The annotations about exclusions that are ignored, and why: a sentence each.
+    pub refused_exclusions: Vec<String>,
 }
 
 /// Whether a pod belongs into the mesh, and by which rule.

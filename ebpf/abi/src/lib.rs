@@ -5,10 +5,12 @@
 
 mod address;
 mod counter;
+mod exclusion;
 mod maps;
 
 pub use address::{AddressKey, LOOPBACK_IFINDEX, mapped};
 pub use counter::Counter;
+pub use exclusion::{ExclusionKey, ExclusionList};
 #[cfg(feature = "user")]
 pub use maps::RawListenerKey;
 pub use maps::{AdmittedKey, AgentEntry, Instance, ListenerKey, PodEntry, Slot, limit, name};

@@ -1,12 +1,16 @@
 //! Map names, sizes, keys and values. All maps belong to the node; what belongs to one pod carries the cookie
 //! of the pod's network namespace (`SO_NETNS_COOKIE`) in its key.
 
+use crate::ExclusionList;
+
 /// Names of maps, programs and globals, as the object file and the pins spell them.
 pub mod name {
     /// cookie → [`PodEntry`](super::PodEntry): captured pods. No entry: nothing new is captured.
     pub const PODS: &str = "PODS";
     /// [`AddressKey`](crate::AddressKey) → 1: the pod's own addresses.
     pub const ADDRESSES: &str = "ADDRESSES";
+    /// [`ExclusionKey`](crate::ExclusionKey) → 1: what passes without the proxy.
+    pub const EXCLUSIONS: &str = "EXCLUSIONS";
     /// [`ListenerKey`](super::ListenerKey) → the proxy's listening socket. The kernel empties a slot when its
     /// socket closes, however the process died: an empty slot *is* "agent dead".
     pub const LISTENERS: &str = "LISTENERS";
@@ -37,6 +41,8 @@ pub mod limit {
     pub const PODS: u32 = 1024;
     /// Several addresses a pod.
     pub const ADDRESSES: u32 = 16 * PODS;
+    /// A handful of networks and ports a pod. They take memory only where they are.
+    pub const EXCLUSIONS: u32 = 16 * PODS;
     /// Four listeners a pod.
     pub const LISTENERS: u32 = 4 * PODS;
     /// The old and the new agent of an upgrade, and room.
@@ -51,7 +57,9 @@ pub mod limit {
 pub struct PodEntry {
     /// 1: while no listener is there, connections go direct (`open`); 0: they are refused (`closed`).
     pub open_when_agent_down: u8,
-    pub reserved: [u8; 7],
+    /// [`ExclusionList::bit`] of each list that is not empty: a pod without exclusions pays for no look-up.
+    pub excludes: u8,
+    pub reserved: [u8; 6],
 }
 
 const _: () = assert!(size_of::<PodEntry>() == 8);
@@ -112,6 +120,12 @@ pub enum Slot {
     InboundV4 = 1,
     OutboundV6 = 2,
     InboundV6 = 3,
+}
+
+impl PodEntry {
+    pub const fn has(self, list: ExclusionList) -> bool {
+        self.excludes & list.bit() != 0
+    }
 }
 
 impl Slot {

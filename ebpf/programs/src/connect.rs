@@ -2,7 +2,7 @@
 //!
 //! An `AF_INET6` socket that dials `::ffff:a.b.c.d` runs only `connect6`, so that hook sees IPv4 too.
 
-use abi::{Counter, Instance, ListenerKey, PodEntry, Slot, mapped};
+use abi::{Counter, ExclusionList, Instance, ListenerKey, PodEntry, Slot, mapped};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock_addr,
@@ -35,6 +35,7 @@ struct Call<'a> {
     ctx: &'a SockAddrContext,
     netns_cookie: u64,
     address: [u8; 16],
+    port: u16,
     outbound: Slot,
 }
 
@@ -61,11 +62,18 @@ fn connect(ctx: &SockAddrContext, address: [u8; 16]) -> i32 {
     let netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     let outbound =
         if address.starts_with(&mapped([0; 4])[..12]) { Slot::OutboundV4 } else { Slot::OutboundV6 };
-    let call = Call { ctx, netns_cookie, address, outbound };
+    // SAFETY: the context is the hook's, and the field is in its ABI: two bytes in network byte order.
+    let port = u16::from_be(unsafe { (*ctx.sock_addr).user_port } as u16);
+    let call = Call { ctx, netns_cookie, address, port, outbound };
     match decide(&call) {
         Verdict::NotCaptured => PASS,
         Verdict::Pass(counter) => {
             count(counter);
+            PASS
+        }
+        Verdict::Unmark(counter) => {
+            count(counter);
+            call.unmark();
             PASS
         }
         Verdict::Capture => call.capture(),
@@ -83,20 +91,38 @@ impl Call<'_> {
         let Some(Instance { mark_captured, mark_agent, .. }) = maps::instance() else {
             return self.mark_failed();
         };
-        let mut before = 0_u32;
-        let value: *mut c_void = (&raw mut before).cast();
-        // SAFETY: `value` points to the four bytes that the option has.
-        if unsafe { bpf_getsockopt(self.ctx.as_ptr(), SOL_SOCKET, SO_MARK, value, 4) } != 0 {
-            return self.mark_failed();
-        }
-        let mut after = before & !mark_agent | mark_captured;
-        let value: *mut c_void = (&raw mut after).cast();
-        // SAFETY: as above.
-        if unsafe { bpf_setsockopt(self.ctx.as_ptr(), SOL_SOCKET, SO_MARK, value, 4) } != 0 {
+        let is_marked = self.mark().is_some_and(|before| self.set_mark(before & !mark_agent | mark_captured));
+        if !is_marked {
             return self.mark_failed();
         }
         count(Counter::ConnectCaptured);
         PASS
+    }
+
+    /// If it fails, the rule turns the connection into the proxy as before: a detour, and no way round.
+    #[inline(always)]
+    fn unmark(&self) {
+        if let (Some(Instance { mark_captured, .. }), Some(before)) = (maps::instance(), self.mark())
+            && before & mark_captured != 0
+        {
+            self.set_mark(before & !mark_captured);
+        }
+    }
+
+    #[inline(always)]
+    fn mark(&self) -> Option<u32> {
+        let mut mark = 0_u32;
+        let value: *mut c_void = (&raw mut mark).cast();
+        // SAFETY: `value` points to the four bytes that the option has.
+        let failed = unsafe { bpf_getsockopt(self.ctx.as_ptr(), SOL_SOCKET, SO_MARK, value, 4) } != 0;
+        if failed { None } else { Some(mark) }
+    }
+
+    #[inline(always)]
+    fn set_mark(&self, mut mark: u32) -> bool {
+        let value: *mut c_void = (&raw mut mark).cast();
+        // SAFETY: as above.
+        unsafe { bpf_setsockopt(self.ctx.as_ptr(), SOL_SOCKET, SO_MARK, value, 4) == 0 }
     }
 
     #[inline(always)]
@@ -142,6 +168,11 @@ impl Facts for Call<'_> {
     fn by_agent(&self) -> bool {
         // SAFETY: no arguments.
         maps::is_agent(unsafe { bpf_get_current_cgroup_id() })
+    }
+
+    #[inline(always)]
+    fn is_excluded(&self, by: ExclusionList) -> bool {
+        maps::is_excluded(self.netns_cookie, by, &self.address, self.port)
     }
 
     #[inline(always)]

@@ -5,14 +5,17 @@
 
 use core::mem::size_of;
 
-use abi::{Counter, Instance, ListenerKey, PodEntry, Slot};
+use abi::{Counter, ExclusionList, Instance, ListenerKey, PodEntry, Slot};
 use aya_ebpf::{
     bindings::{
-        BPF_F_CURRENT_NETNS, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock, bpf_sock_tuple,
+        __sk_buff, BPF_F_CURRENT_NETNS, BPF_F_INGRESS, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock, bpf_sock_tuple,
         bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
         bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
     },
-    helpers::{bpf_redirect, bpf_sk_release, bpf_skb_cgroup_id, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie},
+    helpers::{
+        bpf_redirect, bpf_sk_release, bpf_skb_cgroup_id, bpf_skb_load_bytes, bpf_skc_lookup_tcp,
+        bpf_tcp_check_syncookie,
+    },
     macros::classifier,
     programs::TcContext,
 };
@@ -124,26 +127,34 @@ impl Packet<'_> {
     /// A listener that sends SYN cookies keeps nothing of a connection until it sees the ACK of its SYN-ACK: this one.
     /// `listener` is the proxy's, for `steer` gives it all that the pod sends to others.
     #[inline(always)]
-    fn answers_a_cookie(&self, tcp: Tcp, listener: *mut bpf_sock) -> bool {
+    fn answers_a_cookie(&self, listener: *mut bpf_sock) -> bool {
+        let skb = self.ctx.skb.skb;
         if self.outbound == Slot::OutboundV4 {
-            self.has_cookie::<IPV4_HEADER>(tcp, listener)
+            has_cookie::<IPV4_HEADER>(skb, self.ip_at, self.tcp_at, listener)
         } else {
-            self.has_cookie::<IPV6_HEADER>(tcp, listener)
+            has_cookie::<IPV6_HEADER>(skb, self.ip_at, self.tcp_at, listener)
         }
     }
+}
 
-    #[inline(always)]
-    fn has_cookie<const IP: usize>(&self, tcp: Tcp, listener: *mut bpf_sock) -> bool {
-        let (Ok(ip), Ok(tcp)) = (self.ctx.load(self.ip_at), self.ctx.load(tcp.at)) else {
-            return false;
-        };
-        let mut headers = Headers::<IP> { ip, tcp };
-        let (ip, tcp) = ((&raw mut headers.ip).cast(), (&raw mut headers.tcp).cast());
-        // SAFETY: both headers are as long as it is told.
-        let answer =
-            unsafe { bpf_tcp_check_syncookie(listener.cast(), ip, IP as u32, tcp, TCP_HEADER as u32) };
-        answer == 0
-    }
+/// A function of its own in the kernel too: the copies are more than the stack of `guard` can hold.
+#[inline(never)]
+fn has_cookie<const IP: usize>(
+    skb: *mut __sk_buff,
+    ip_at: usize,
+    tcp_at: usize,
+    listener: *mut bpf_sock,
+) -> bool {
+    let mut headers = Headers::<IP> { ip: [0; IP], tcp: [0; TCP_HEADER] };
+    let (ip, tcp) = (&raw mut headers.ip, &raw mut headers.tcp);
+    // SAFETY: both headers are as long as it is told.
+    let is_read = unsafe {
+        bpf_skb_load_bytes(skb.cast(), ip_at as u32, ip.cast(), IP as u32) == 0
+            && bpf_skb_load_bytes(skb.cast(), tcp_at as u32, tcp.cast(), TCP_HEADER as u32) == 0
+    };
+    let (ip, tcp) = (ip.cast(), tcp.cast());
+    // SAFETY: as above.
+    is_read && unsafe { bpf_tcp_check_syncookie(listener.cast(), ip, IP as u32, tcp, TCP_HEADER as u32) == 0 }
 }
 
 impl Facts for Packet<'_> {
@@ -166,6 +177,13 @@ impl Facts for Packet<'_> {
     #[inline(always)]
     fn to_link_local(&self) -> bool {
         verdict::is_link_local_v6(&self.destination)
+    }
+
+    #[inline(always)]
+    fn is_excluded(&self, by: ExclusionList) -> bool {
+        // No rule allows port 0.
+        let port = self.tcp.map_or(0, |tcp| u16::from_be(tcp.destination));
+        maps::is_excluded(self.netns_cookie, by, &self.destination, port)
     }
 
     #[inline(always)]
@@ -204,7 +222,7 @@ impl Facts for Packet<'_> {
         }
         // SAFETY: the look-up returned a socket, and this field is readable of any kind of it.
         let state = unsafe { (*socket).state };
-        let is_turned = state != LISTEN || self.answers_a_cookie(tcp, socket);
+        let is_turned = state != LISTEN || self.answers_a_cookie(socket);
         // SAFETY: the look-up took a reference, which ends here.
         unsafe { bpf_sk_release(socket.cast()) };
         is_turned

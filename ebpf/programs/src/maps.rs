@@ -1,10 +1,12 @@
 //! The maps, by the names of `abi::name`, one for the node but the last, which each instance has for itself.
 
-use abi::{AddressKey, AdmittedKey, AgentEntry, Instance, ListenerKey, PodEntry, limit};
+use abi::{
+    AddressKey, AdmittedKey, AgentEntry, ExclusionKey, ExclusionList, Instance, ListenerKey, PodEntry, limit,
+};
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release},
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, SockHash},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockHash, lpm_trie::Key},
 };
 
 #[map]
@@ -12,6 +14,9 @@ static PODS: HashMap<u64, PodEntry> = HashMap::with_max_entries(limit::PODS, 0);
 
 #[map]
 static ADDRESSES: HashMap<AddressKey, u8> = HashMap::with_max_entries(limit::ADDRESSES, 0);
+
+#[map]
+static EXCLUSIONS: LpmTrie<ExclusionKey, u8> = LpmTrie::with_max_entries(limit::EXCLUSIONS, 0);
 
 #[map]
 pub(crate) static LISTENERS: SockHash<ListenerKey> = SockHash::with_max_entries(limit::LISTENERS, 0);
@@ -41,6 +46,31 @@ pub(crate) fn pod(netns_cookie: u64) -> Option<PodEntry> {
 #[inline(always)]
 pub(crate) fn is_own_address(netns_cookie: u64, address: [u8; 16]) -> bool {
     ADDRESSES.get_ptr(AddressKey { netns_cookie, address }).is_some()
+}
+
+/// Whether the address or, of a list of ports, the port is on the list.
+#[inline(always)]
+pub(crate) fn is_excluded(netns_cookie: u64, by: ExclusionList, address: &[u8; 16], port: u16) -> bool {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    let halves = (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p]));
+    is_on_list(netns_cookie, by, halves.0, halves.1, port)
+}
+
+/// A function of its own in the kernel too, with arguments that fit registers: `guard` has no stack to spare.
+#[inline(never)]
+fn is_on_list(netns_cookie: u64, by: ExclusionList, high: u64, low: u64, port: u16) -> bool {
+    let key = match by {
+        ExclusionList::OutboundCidrs | ExclusionList::InboundCidrs => {
+            let mut address = [0; 16];
+            address[..8].copy_from_slice(&high.to_ne_bytes());
+            address[8..].copy_from_slice(&low.to_ne_bytes());
+            ExclusionKey::of_address(netns_cookie, by, address)
+        }
+        ExclusionList::OutboundPorts | ExclusionList::InboundPorts => {
+            ExclusionKey::of_port(netns_cookie, by, port)
+        }
+    };
+    EXCLUSIONS.get(&Key::new(ExclusionKey::FIXED_BITS + ExclusionKey::VALUE_BITS, key)).is_some()
 }
 
 #[inline(always)]

@@ -30,14 +30,14 @@ pub(crate) struct Packet<'a> {
     pub(crate) ip_at: usize,
     pub(crate) source: [u8; 16],
     pub(crate) destination: [u8; 16],
+    /// Where the TCP header begins, if it can be read.
+    pub(crate) tcp_at: usize,
     pub(crate) tcp: Option<Tcp>,
 }
 
 /// What is read of its TCP header.
 #[derive(Clone, Copy)]
 pub(crate) struct Tcp {
-    /// Where it begins.
-    pub(crate) at: usize,
     pub(crate) source: u16,
     pub(crate) destination: u16,
     pub(crate) flags: u8,
@@ -72,7 +72,8 @@ fn read_v4<'a>(
     }
     let is_later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
     let length = usize::from(header[0] & 0x0f) * 4;
-    let tcp = if is_later_fragment { None } else { read_tcp(ctx, start + length) };
+    let tcp_at = start + length;
+    let tcp = if is_later_fragment { None } else { read_tcp(ctx, tcp_at) };
     Some(Packet {
         ctx,
         netns_cookie: instance.netns_cookie,
@@ -81,6 +82,7 @@ fn read_v4<'a>(
         ip_at: start,
         source: mapped([header[12], header[13], header[14], header[15]]),
         destination: mapped([header[16], header[17], header[18], header[19]]),
+        tcp_at,
         tcp,
     })
 }
@@ -131,6 +133,7 @@ fn read_v6<'a>(
         ip_at: start,
         source,
         destination,
+        tcp_at: at,
         tcp,
     })
 }
@@ -139,7 +142,6 @@ fn read_v6<'a>(
 fn read_tcp(ctx: &TcContext, at: usize) -> Option<Tcp> {
     let header: [u8; 14] = ctx.load(at).ok()?;
     Some(Tcp {
-        at,
         source: u16::from_ne_bytes([header[0], header[1]]),
         destination: u16::from_ne_bytes([header[2], header[3]]),
         flags: header[13],

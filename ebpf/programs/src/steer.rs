@@ -3,7 +3,7 @@
 //! One instance for each pod: this hook cannot ask which namespace it runs in, and `bpf_sk_assign` does not
 //! check that socket and packet belong together, so the instance carries its namespace's cookie.
 
-use abi::{Counter, LOOPBACK_IFINDEX, ListenerKey, PodEntry, Slot, mapped};
+use abi::{Counter, ExclusionList, LOOPBACK_IFINDEX, ListenerKey, PodEntry, Slot, mapped};
 use aya_ebpf::{
     bindings::{BPF_SK_LOOKUP_F_NO_REUSEPORT, bpf_sk_lookup, sk_action},
     macros::sk_lookup,
@@ -24,6 +24,7 @@ struct Syn {
     netns_cookie: u64,
     local: [u8; 16],
     remote: [u8; 16],
+    local_port: u16,
     ingress_ifindex: u32,
 }
 
@@ -85,9 +86,10 @@ impl Syn {
     #[inline(always)]
     fn new(lookup: *const bpf_sk_lookup, local: [u8; 16], remote: [u8; 16]) -> Self {
         // SAFETY: as above.
-        let ingress_ifindex = unsafe { (*lookup).ingress_ifindex };
+        let (ingress_ifindex, local_port) =
+            unsafe { ((*lookup).ingress_ifindex, (*lookup).local_port as u16) };
         let netns_cookie = maps::instance().map_or(0, |instance| instance.netns_cookie);
-        Self { netns_cookie, local, remote, ingress_ifindex }
+        Self { netns_cookie, local, remote, local_port, ingress_ifindex }
     }
 }
 
@@ -115,5 +117,10 @@ impl Facts for Syn {
     #[inline(always)]
     fn over_lo(&self) -> bool {
         self.ingress_ifindex == LOOPBACK_IFINDEX
+    }
+
+    #[inline(always)]
+    fn is_excluded(&self, by: ExclusionList) -> bool {
+        maps::is_excluded(self.netns_cookie, by, &self.remote, self.local_port)
     }
 }

@@ -52,7 +52,7 @@ mod tests {
         }
 
         fn pod(&self) -> Option<PodEntry> {
-            self.is_captured.then_some(PodEntry { open_when_agent_down: 0, reserved: [0; 7] })
+            self.is_captured.then_some(PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] })
         }
     }
 

@@ -1,6 +1,8 @@
 //! `connect(2)`: does the caller's new connection go through the proxy?
 
-use abi::{Counter, PodEntry};
+use abi::{Counter, ExclusionList, PodEntry};
+
+use crate::exclusion::excludes_outbound;
 
 /// What the hook can find out. Each is asked at most once, and only when it matters.
 pub trait Facts {
@@ -11,6 +13,8 @@ pub trait Facts {
     fn to_link_local(&self) -> bool;
     /// The caller is in a cgroup of the agent.
     fn by_agent(&self) -> bool;
+    /// The destination is on that list, which is not empty.
+    fn is_excluded(&self, by: ExclusionList) -> bool;
     /// The pod's outbound listener of this family is open, and the agent lives.
     fn listening(&self) -> bool;
 }
@@ -21,6 +25,8 @@ pub enum Verdict {
     NotCaptured,
     /// Left alone, for the reason counted.
     Pass(Counter),
+    /// Left alone, and unmarked: an earlier `connect` of the same socket may have been captured.
+    Unmark(Counter),
     /// To be marked, so that the pod's rule turns it over `lo` to the proxy.
     Capture,
     /// `ECONNREFUSED`: nobody would answer, and passing would get round the mesh.
@@ -43,6 +49,10 @@ pub fn decide(facts: &impl Facts) -> Verdict {
     }
     if facts.by_agent() {
         return Verdict::Pass(Counter::ConnectAgent);
+    }
+    // Before the agent is asked for: what does not need it passes without it, closed or open.
+    if excludes_outbound(pod, |list| facts.is_excluded(list)) {
+        return Verdict::Unmark(Counter::ConnectExcluded);
     }
     if facts.listening() {
         return Verdict::Capture;

@@ -3,7 +3,9 @@
 //! The connect hook and the rule bring new connections over `lo`; what comes here in spite of them went another way,
 //! by mistake or on purpose. A mark proves nothing here: anybody with `CAP_NET_RAW` can set one.
 
-use abi::{Counter, PodEntry};
+use abi::{Counter, ExclusionList, PodEntry};
+
+use crate::exclusion::excludes_outbound;
 
 /// What kind of TCP segment it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub trait Facts {
     /// The entry of this network namespace; none while the pod is being released.
     fn pod(&self) -> Option<PodEntry>;
     fn to_link_local(&self) -> bool;
+    /// The destination is on that list, which is not empty. The port of what cannot be read is on none.
+    fn is_excluded(&self, by: ExclusionList) -> bool;
     /// The pod's outbound listener of this family is open, and the agent lives.
     fn listening(&self) -> bool;
     /// The sender's address is assigned in this namespace.
@@ -67,6 +71,9 @@ fn begins(facts: &impl Facts) -> Verdict {
     if facts.to_link_local() {
         return Verdict::Pass(Counter::GuardLinkLocal);
     }
+    if excludes_outbound(pod, |list| facts.is_excluded(list)) {
+        return Verdict::Pass(Counter::GuardExcluded);
+    }
     if !facts.listening() {
         return match pod.open_when_agent_down {
             1 => Verdict::Pass(Counter::GuardOpenAgentDown),
@@ -89,6 +96,9 @@ fn begins(facts: &impl Facts) -> Verdict {
 fn unreadable(facts: &impl Facts) -> Verdict {
     match facts.pod() {
         None => Verdict::Pass(Counter::GuardReleasing),
+        Some(pod) if excludes_outbound(pod, |list| facts.is_excluded(list)) => {
+            Verdict::Pass(Counter::GuardExcluded)
+        }
         Some(PodEntry { open_when_agent_down: 1, .. }) => Verdict::Pass(Counter::GuardPassedUnreadable),
         Some(_) => Verdict::Drop(Counter::GuardDroppedUnreadable),
     }

@@ -9,6 +9,7 @@
 
 pub mod backstop;
 pub mod connect;
+mod exclusion;
 pub mod guard;
 pub mod sockopt;
 pub mod steer;

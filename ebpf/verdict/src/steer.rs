@@ -1,6 +1,8 @@
 //! `sk_lookup`: which socket takes a SYN (or, with SYN cookies, the ACK that stands for it)?
 
-use abi::{Counter, PodEntry};
+use abi::{Counter, ExclusionList, PodEntry};
+
+use crate::exclusion::excludes_inbound;
 
 /// What the program can find out. Each is asked at most once, and only when it matters.
 pub trait Facts {
@@ -12,6 +14,8 @@ pub trait Facts {
     fn by_itself(&self) -> bool;
     /// The packet came in over `lo`: turned by our route, or sent by the proxy's delivery socket.
     fn over_lo(&self) -> bool;
+    /// The client or the pod's port is on that list, which is not empty.
+    fn is_excluded(&self, by: ExclusionList) -> bool;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +59,11 @@ pub fn decide(facts: &impl Facts) -> Verdict {
             Verdict::Outbound
         };
     }
-    if facts.pod().is_none() {
+    let Some(pod) = facts.pod() else {
         return Verdict::Pass(Counter::SteerReleasing);
+    };
+    if excludes_inbound(pod, |list| facts.is_excluded(list)) {
+        return Verdict::Pass(Counter::SteerExcluded);
     }
     Verdict::Inbound
 }

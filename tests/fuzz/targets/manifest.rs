@@ -1,14 +1,19 @@
 //! Text of a manifest → objects → index → snapshot. Start it with the seeds of `agent/control/tests/seeds`.
 #![no_main]
 
-use control::{Index, IndexConfig, manifest, slices};
+use control::{ExclusionConfig, Index, IndexConfig, manifest, slices};
 use libfuzzer_sys::fuzz_target;
+use model::ExclusionList;
 
 fuzz_target!(|text: &str| {
     let objects: Vec<_> =
         manifest::parse(text).into_iter().flatten().map(|manifest| manifest.object).collect();
     let objects: Vec<_> = slices::derive(&objects).into_iter().chain(objects).collect();
-    let config = || IndexConfig { honour_netns_annotation: true, ..IndexConfig::default() };
+    let config = || IndexConfig {
+        honour_netns_annotation: true,
+        exclusions: ExclusionConfig { allow_overrides: ExclusionList::ALL.into(), ..Default::default() },
+        ..IndexConfig::default()
+    };
 
     // One after the other or all at once, the same objects are taken.
     let mut applied = Index::new(config());

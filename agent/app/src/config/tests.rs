@@ -27,6 +27,11 @@ fn good_files() {
         ("some", "proxy: {connect-timeout: 5s, idle-timeout: 2h}\ndrain: {release: 0s}"),
         ("marks", "steering: {marks: {captured: 0x1000, agent: 0x2000}, table: 999, rule-priority: 50}"),
         (
+            "exclusions",
+            "exclusions: {exclude-outbound-cidrs: '192.0.2.0/24, ::/0', exclude-inbound-ports: 80, \
+             exclude-outbound-ports: 8000-8010, allow-overrides: [exclude-inbound-cidrs]}",
+        ),
+        (
             "selectors",
             "enrolment: {excludeNamespaces: [], enablementSelectors: [{podSelector: {matchLabels: {a: b}}}]}",
         ),
@@ -48,6 +53,10 @@ fn bad_files_are_refused_by_field() {
         ("two-bits", "steering: {marks: {captured: 0x3000, agent: 0x2000}}", "steering.marks"),
         ("same-bit", "steering: {marks: {captured: 0x2000, agent: 0x2000}}", "steering.marks"),
         ("main-table", "steering: {table: 254}", "steering.table"),
+        ("host-bits", "exclusions: {exclude-outbound-cidrs: 192.0.2.1/24}", "192.0.2.0/24"),
+        ("no-port", "exclusions: {exclude-inbound-ports: 0}", "exclusions.exclude-inbound-ports"),
+        ("no-list", "exclusions: {allow-overrides: [exclude-everything]}", "exclude-everything"),
+        ("all-lists", "exclusions: {allow-overrides: all}", "allow-overrides"),
         (
             "operator",
             "enrolment: {enablementSelectors: [{podSelector: {matchExpressions: [{key: a, operator: Near}]}}]}",

@@ -44,7 +44,7 @@ impl Work {
             self.follow_addresses(&pod.uid).await;
         }
         info!(pod = %pod.name, uid = %pod.uid, by = %pod.enrolment, steps = steps.len(), took = ?began.elapsed(), "Pod captured");
-        let begun = steps.iter().any(|step| matches!(step, Step::Begin(_)));
+        let begun = steps.iter().any(|step| matches!(step, Step::Begin { before: None, .. }));
         let before = known.filter(|k| k.state == State::Captured).map(|k| k.existing_connections);
         if reset_is_due(existing_connections, before, begun) {
             self.resetter.reset(&pod.name, older).await;
@@ -68,6 +68,7 @@ impl Work {
             netns_path: path,
             netns,
             when_agent_down: pod.when_agent_down,
+            exclusions: pod.exclusions.clone(),
         })
     }
 
@@ -77,6 +78,7 @@ impl Work {
                 && Some(&spec.netns_path) == pod.netns.as_ref()
                 && spec.ips == pod.ips
                 && spec.when_agent_down == pod.when_agent_down
+                && spec.exclusions == pod.exclusions
                 && *existing_connections == pod.existing_connections
         })
     }

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use abi::Slot;
 use capture::{
-    Life, Netlink, Older, Pins, Pulse, Steering, change::look, desired::Actual, journal::Journal, maps::Maps,
+    Life, Netlink, Older, Pins, Pulse, Steering,
+    change::look,
+    desired::{Actual, Terms},
+    journal::Journal,
+    maps::Maps,
 };
-use model::{PodUid, WhenAgentDown};
+use model::PodUid;
 use netns::Netns;
 
 use crate::{
@@ -18,13 +22,13 @@ use crate::{
 #[derive(Debug)]
 pub struct Kernel {
     pub(super) cookie: u64,
-    pub(super) entry: Option<WhenAgentDown>,
+    pub(super) entry: Option<Terms>,
     pub(super) listeners: Vec<Slot>,
     pub(super) life: Life,
     pub(super) steered: bool,
     /// Every interface of the pod is guarded.
     pub(super) guarded: bool,
-    /// With `own` from the map.
+    /// With `own` and `exclusions` from the maps.
     pub(super) actual: Actual,
     pub(super) steering: Steering,
     /// Connections that are older than the capture; `None` where that cannot be told.
@@ -57,7 +61,11 @@ impl Kernel {
             life: Pulse::open(&pins)?.life()?,
             steered: pins.is_steered(cookie),
             guarded: is_guarded(&pins, cookie, &found),
-            actual: Actual { own: maps.addresses(cookie)?.into_iter().collect(), ..found },
+            actual: Actual {
+                own: maps.addresses(cookie)?.into_iter().collect(),
+                exclusions: maps.exclusions.of(cookie)?,
+                ..found
+            },
             steering: entry.steering,
             older: match older {
                 Some(older) => older::count(older).await,

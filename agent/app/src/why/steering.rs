@@ -2,12 +2,15 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use abi::{Counter, PodEntry, Slot};
-use capture::{Life, desired::Family};
-use model::WhenAgentDown;
+use abi::{Counter, ExclusionList, PodEntry, Slot};
+use capture::{
+    Life,
+    desired::Family,
+    maps::{list_of, pod_entry},
+};
 use verdict::connect;
 
-use super::{Facts, Kernel, Story, routing::proxied};
+use super::{Facts, Kernel, Story, exclusion, routing::proxied};
 use crate::api::Verdict;
 
 /// The kernel's facts about one `connect(2)`, for the programs' own decision.
@@ -50,9 +53,7 @@ impl Call<'_> {
 
 impl connect::Facts for Call<'_> {
     fn pod(&self) -> Option<PodEntry> {
-        let when = self.kernel.entry?;
-        let open_when_agent_down = u8::from(when == WhenAgentDown::Open);
-        Some(PodEntry { open_when_agent_down, reserved: [0; 7] })
+        self.kernel.entry.as_ref().map(pod_entry)
     }
 
     fn to_loopback(&self) -> bool {
@@ -71,6 +72,10 @@ impl connect::Facts for Call<'_> {
         false
     }
 
+    fn is_excluded(&self, by: ExclusionList) -> bool {
+        exclusion::entry(self.kernel, list_of(by), self.destination).is_some()
+    }
+
     fn listening(&self) -> bool {
         self.kernel.life == Life::Alive && self.kernel.listeners.contains(&self.slot())
     }
@@ -85,7 +90,9 @@ pub(super) fn steer(
 ) -> (Verdict, String) {
     let Kernel { cookie, entry, steering, .. } = kernel;
     let call = Call { kernel, destination };
-    let entry = entry.map_or("no entry".to_owned(), |when| format!("when agent down: {when}"));
+    let entry = entry
+        .as_ref()
+        .map_or("no entry".to_owned(), |terms| format!("when agent down: {}", terms.when_agent_down));
     let pods = format!("PODS[{cookie:#x}] {entry}");
     match connect::decide(&call) {
         connect::Verdict::NotCaptured => {
@@ -95,6 +102,11 @@ pub(super) fn steer(
         connect::Verdict::Pass(counter) => {
             story.tell("connect", counter.name(), pass_evidence(&call, &pods, counter));
             (Verdict::Direct, format!("goes direct: {}", counter.name()))
+        }
+        connect::Verdict::Unmark(counter) => {
+            let (evidence, origin) = exclusion::evidence(facts, kernel, destination);
+            story.tell("connect", counter.name(), evidence);
+            (Verdict::Direct, format!("goes direct: excluded by {origin}"))
         }
         connect::Verdict::Refuse => {
             story.tell("connect", "refused with ECONNREFUSED", format!("{pods}; {}", call.absence()));

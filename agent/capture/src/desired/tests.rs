@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use model::WhenAgentDown;
+use model::{Exclusions, WhenAgentDown};
 
 use super::{Actual, Family, desire};
 
@@ -37,7 +37,7 @@ fn each_family_turns_with_the_pods_own_source() {
         ("nothing to turn without an address", &["127.0.0.1"], &["192.0.2.7"], None, None),
     ] {
         let actual = Actual { assigned: ips(assigned), ..Actual::default() };
-        let desired = desire(&actual, &ips(pod_ips), WhenAgentDown::Closed);
+        let desired = desire(&actual, &ips(pod_ips), WhenAgentDown::Closed, &Exclusions::default());
         let source = |family| desired.families.get(&family).map(ToString::to_string);
         assert_eq!(source(Family::V4).as_deref(), v4, "{case}");
         assert_eq!(source(Family::V6).as_deref(), v6, "{case}");
@@ -47,7 +47,8 @@ fn each_family_turns_with_the_pods_own_source() {
 #[test]
 fn own_addresses_are_all_but_loopback() {
     let assigned = ips(&["127.0.0.1", "::1", "192.0.2.7", "fe80::1", "198.51.100.1"]);
-    let desired = desire(&Actual { assigned, ..Actual::default() }, &[], WhenAgentDown::Open);
+    let desired =
+        desire(&Actual { assigned, ..Actual::default() }, &[], WhenAgentDown::Open, &Exclusions::default());
     assert_eq!(desired.own, ips(&["192.0.2.7", "198.51.100.1", "fe80::1"]).into_iter().collect());
-    assert_eq!(desired.entry, WhenAgentDown::Open);
+    assert_eq!(desired.entry.when_agent_down, WhenAgentDown::Open);
 }

@@ -1,3 +1,5 @@
+use model::{Exclusions, Origin};
+
 use super::*;
 
 const C: u32 = 0x1000_0000;
@@ -6,7 +8,7 @@ const AGENT: u64 = 77;
 
 fn pod() -> Facts {
     let own = ["192.0.2.1", "2001:db8::1", "192.0.2.9"].map(|ip| ip.parse().unwrap());
-    Facts { captured: C, agents: [AGENT].into(), own: own.into() }
+    Facts { captured: C, agents: [AGENT].into(), own: own.into(), exclusions: BTreeSet::new() }
 }
 
 fn connection(local: &str, remote: &str) -> Connection {
@@ -58,4 +60,23 @@ fn marks_and_cgroups_tell_ours() {
 fn what_nobody_has_any_more_ends_by_itself() {
     let connection = connection("192.0.2.1:40000", "198.51.100.1:80");
     assert!(!pod().is_older(&Connection { orphaned: true, ..connection }));
+}
+
+#[test]
+fn what_is_excluded_is_not() {
+    use ExclusionList::{InboundCidrs, InboundPorts, OutboundCidrs, OutboundPorts};
+    for (list, what, local, remote, is_older) in [
+        (OutboundCidrs, "198.51.100.0/24", "192.0.2.1:40000", "198.51.100.1:80", false),
+        (OutboundCidrs, "2001:db8::/64", "[2001:db8::1]:40000", "[2001:db8::2]:80", false),
+        (OutboundCidrs, "203.0.113.0/24", "192.0.2.1:40000", "198.51.100.1:80", true),
+        (OutboundPorts, "80", "192.0.2.1:40000", "198.51.100.1:80", false),
+        (OutboundPorts, "80", "192.0.2.1:80", "198.51.100.1:40000", true),
+        (InboundCidrs, "198.51.100.0/24", "192.0.2.1:80", "198.51.100.1:40000", false),
+        (InboundPorts, "80", "192.0.2.1:80", "198.51.100.1:40000", false),
+        (InboundPorts, "80", "192.0.2.1:40000", "198.51.100.1:80", true),
+    ] {
+        let exclusions = Exclusions::parse(list, what, Origin::Pod).unwrap();
+        let pod = Facts { exclusions: crate::exclusions::entries(&exclusions), ..pod() };
+        assert_eq!(pod.is_older(&connection(local, remote)), is_older, "{list:?} {what}: {local} {remote}");
+    }
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 use super::{FileRefusal, SourceFile};
 use crate::{
     enrolment::EnrolmentConfig,
+    exclusions::ExclusionConfig,
     index::{Index, IndexConfig},
     manifest::{self, Manifest, ManifestError, Subject},
     object::{Object, ObjectKey},
@@ -51,8 +52,8 @@ struct Reading {
 // === impl Folder ===
 
 impl Folder {
-    pub(super) fn new(enrolment: EnrolmentConfig) -> Self {
-        let index = Index::new(IndexConfig { enrolment, honour_netns_annotation: true });
+    pub(super) fn new(enrolment: EnrolmentConfig, exclusions: ExclusionConfig) -> Self {
+        let index = Index::new(IndexConfig { enrolment, exclusions, honour_netns_annotation: true });
         Self { index, held: BTreeMap::new(), taken: BTreeMap::new() }
     }
 
@@ -118,7 +119,8 @@ impl Folder {
         let objects: Vec<Object> = in_order.iter().map(|(_, held)| held.object.clone()).collect();
         let refusals = self.index.reset(&objects);
 
-        let refused: BTreeSet<&ObjectKey> = refusals.iter().map(|refusal| &refusal.object).collect();
+        let refused = refusals.iter().filter(|refusal| !self.index.is_objection(refusal));
+        let refused: BTreeSet<&ObjectKey> = refused.map(|refusal| &refusal.object).collect();
         let mut last_good = mem::take(&mut self.taken);
         for object in objects {
             let key = object.key();

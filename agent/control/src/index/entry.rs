@@ -23,7 +23,13 @@ pub(super) enum Entry {
 // === impl Entry ===
 
 impl Entry {
-    pub(super) fn parse(key: &ObjectKey, object: &Object, config: &IndexConfig) -> Result<Self, Invalid> {
+    /// `before` is the last good version of the same object.
+    pub(super) fn parse(
+        key: &ObjectKey,
+        object: &Object,
+        before: Option<&Self>,
+        config: &IndexConfig,
+    ) -> Result<Self, Invalid> {
         field::name("metadata.name", &key.name)?;
         if let Some(namespace) = &key.namespace {
             field::name("metadata.namespace", namespace)?;
@@ -31,7 +37,13 @@ impl Entry {
         Ok(match object {
             Object::Namespace(namespace) => Self::Namespace(NamespaceEntry::parse(namespace)),
             Object::Node(node) => nodes::check(node).map(|()| Self::Node)?,
-            Object::Pod(pod) => Self::Pod(PodEntry::parse(key.object_name(), pod, config)?),
+            Object::Pod(pod) => {
+                let before = match before {
+                    Some(Self::Pod(before)) => Some(before),
+                    _ => None,
+                };
+                Self::Pod(PodEntry::parse(key.object_name(), pod, before, config)?)
+            }
             Object::Service(service) => Self::Service(ServiceEntry::parse(key.object_name(), service)?),
             Object::EndpointSlice(slice) => {
                 Self::EndpointSlice(SliceEntry::parse(&key.object_name(), slice)?)

@@ -11,6 +11,7 @@ use model::{ExistingConnections, ObjectName, PodUid};
 use super::{Claim, IndexConfig};
 use crate::{
     enrolment::{self, PodFacts, SIDECAR_STATUS},
+    exclusions::PodExclusions,
     field,
     refusal::Invalid,
 };
@@ -29,6 +30,7 @@ pub(super) struct PodEntry {
     pub(super) netns: Option<PathBuf>,
     /// Where the pod itself says it; its namespace otherwise.
     pub(super) existing_connections: Option<ExistingConnections>,
+    pub(super) exclusions: PodExclusions,
     pub(super) objections: Vec<Invalid>,
     labels: BTreeMap<String, String>,
     has_sidecar: bool,
@@ -39,7 +41,13 @@ pub(super) struct PodEntry {
 // === impl PodEntry ===
 
 impl PodEntry {
-    pub(super) fn parse(name: ObjectName, pod: &Pod, config: &IndexConfig) -> Result<Self, Invalid> {
+    /// Of the version `before`, what stays in force where this one makes no sense.
+    pub(super) fn parse(
+        name: ObjectName,
+        pod: &Pod,
+        before: Option<&Self>,
+        config: &IndexConfig,
+    ) -> Result<Self, Invalid> {
         let Pod { metadata, spec, status } = pod;
         let annotations = field::or_empty(metadata.annotations.as_ref());
         let host_network = spec.as_ref().and_then(|s| s.host_network).unwrap_or_default();
@@ -49,19 +57,25 @@ impl PodEntry {
             .filter(|_| config.honour_netns_annotation && !host_network)
             .map(|path| field::path(NETNS_FIELD, path))
             .transpose()?;
-        let (existing_connections, objections) = match enrolment::existing_connections(annotations) {
+        let (existing_connections, mut objections) = match enrolment::existing_connections(annotations) {
             Ok(existing_connections) => (existing_connections, Vec::new()),
             // The pod wanted something of its own: what its namespace says does not come in its place.
             Err(invalid) => (Some(ExistingConnections::Keep), vec![invalid]),
         };
+        let uid = uid(&name, metadata)?;
+        // A pod that is made anew has said nothing before.
+        let before = before.filter(|before| before.uid == uid).map(|before| &before.exclusions);
+        let exclusions = PodExclusions::read(annotations, before, &config.exclusions);
+        objections.extend(exclusions.refused.iter().cloned());
         Ok(Self {
-            uid: uid(&name, metadata)?,
+            uid,
             name,
             node: node(spec.as_ref())?,
             service_account: service_account(spec.as_ref())?,
             ips: ips(status.as_ref())?,
             netns,
             existing_connections,
+            exclusions,
             objections,
             labels: metadata.labels.clone().unwrap_or_default(),
             has_sidecar: annotations.contains_key(SIDECAR_STATUS),

@@ -12,6 +12,7 @@ use model::{
 };
 
 use super::{
+    IndexConfig,
     entry::Entry,
     namespaces::NamespaceEntry,
     pods::PodEntry,
@@ -19,10 +20,7 @@ use super::{
     services::{PortEntry, ServiceEntry},
     slices::{EndpointEntry, PodRef, SliceEntry},
 };
-use crate::{
-    enrolment::{self, EnrolmentConfig},
-    object::ObjectKey,
-};
+use crate::{enrolment, object::ObjectKey};
 
 /// The entries by what they are looked up by.
 #[derive(Default)]
@@ -38,13 +36,13 @@ struct Join<'a> {
 
 pub(super) fn join(
     entries: &BTreeMap<ObjectKey, Entry>,
-    enrolment: &EnrolmentConfig,
+    config: &IndexConfig,
     version: u64,
 ) -> Arc<Snapshot> {
     let join = Join::new(entries);
     let mut snapshot = SnapshotBuilder::new(version);
     for pod in join.pods.values() {
-        snapshot = snapshot.pod(join.pod(pod, enrolment));
+        snapshot = snapshot.pod(join.pod(pod, config));
     }
     for service in &join.services {
         snapshot = snapshot.service(join.service(service));
@@ -84,10 +82,12 @@ impl<'a> Join<'a> {
         }
     }
 
-    fn pod(&self, pod: &PodEntry, config: &EnrolmentConfig) -> Pod {
+    fn pod(&self, pod: &PodEntry, config: &IndexConfig) -> Pod {
         let unknown = NamespaceEntry::unknown(&pod.name.namespace);
         let seen = self.namespaces.get(&*pod.name.namespace).copied();
         let namespace = seen.unwrap_or(&unknown);
+        let mut exclusions = config.exclusions.node.clone();
+        exclusions.extend(&pod.exclusions.own);
         Pod {
             uid: pod.uid.clone(),
             name: pod.name.clone(),
@@ -95,10 +95,12 @@ impl<'a> Join<'a> {
             service_account: pod.service_account.clone(),
             ips: pod.ips.clone(),
             netns: pod.netns.clone(),
-            enrolment: enrolment::decide(&pod.facts(), &namespace.labels, config),
+            enrolment: enrolment::decide(&pod.facts(), &namespace.labels, &config.enrolment),
             when_agent_down: namespace.when_agent_down,
             existing_connections: pod.existing_connections.unwrap_or(namespace.existing_connections),
             policed_by: self.policies.first_over(pod, seen.map(|namespace| &namespace.labels)),
+            exclusions,
+            refused_exclusions: pod.exclusions.refused.iter().map(ToString::to_string).collect(),
         }
     }
 

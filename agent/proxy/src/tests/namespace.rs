@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use model::{Enrolment, ExistingConnections, ObjectName, Pod, PodUid, WhenAgentDown};
+use model::{Enrolment, Exclusions, ExistingConnections, ObjectName, Pod, PodUid, WhenAgentDown};
 use netns::Netns;
 use rtnetlink::{
     LinkUnspec, RouteMessageBuilder,
@@ -51,6 +51,8 @@ pub(super) fn model_pod(name: &str, ips: &[&str]) -> Pod {
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
         policed_by: None,
+        exclusions: Exclusions::default(),
+        refused_exclusions: Vec::new(),
     }
 }
 

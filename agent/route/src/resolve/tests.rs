@@ -1,7 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use model::{
-    Affinity, Enrolment, ExistingConnections, PodUid, ServicePort, SnapshotBuilder, Uncaptured, WhenAgentDown,
+    Affinity, Enrolment, Exclusions, ExistingConnections, PodUid, ServicePort, SnapshotBuilder, Uncaptured,
+    WhenAgentDown,
 };
 
 use super::*;
@@ -154,6 +155,8 @@ fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
         policed_by: None,
+        exclusions: Exclusions::default(),
+        refused_exclusions: Vec::new(),
     }
 }
 

@@ -16,6 +16,8 @@ fn pod(name: &str, ips: &[&str], policed_by: Option<&str>) -> Pod {
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
         policed_by: policed_by.map(Into::into),
+        exclusions: model::Exclusions::default(),
+        refused_exclusions: Vec::new(),
     }
 }
 

@@ -1,12 +1,18 @@
-use abi::{Counter, PodEntry};
+use abi::{Counter, ExclusionList, PodEntry};
 
 use super::{Facts, Verdict, decide};
 
-const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, reserved: [0; 7] };
-const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, reserved: [0; 7] };
+const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] };
+const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, reserved: [0; 6] };
+
+fn excluding(list: ExclusionList, pod: PodEntry) -> Option<PodEntry> {
+    Some(PodEntry { excludes: list.bit(), ..pod })
+}
 
 #[derive(Clone, Copy)]
 struct Call {
+    /// The list that it is on.
+    on: Option<ExclusionList>,
     pod: Option<PodEntry>,
     to_loopback: bool,
     to_own_address: bool,
@@ -17,6 +23,7 @@ struct Call {
 
 /// A captured pod that dials another host, with the agent alive.
 const CALL: Call = Call {
+    on: None,
     pod: Some(CLOSED),
     to_loopback: false,
     to_own_address: false,
@@ -26,6 +33,11 @@ const CALL: Call = Call {
 };
 
 impl Facts for Call {
+    fn is_excluded(&self, by: ExclusionList) -> bool {
+        let pod = self.pod.expect("asked of a pod that is not captured");
+        assert!(pod.has(by), "looked for on {by:?}, which the pod does not have");
+        self.on == Some(by)
+    }
     fn pod(&self) -> Option<PodEntry> {
         self.pod
     }
@@ -79,6 +91,55 @@ fn a_new_connection_is() {
             "passed, agent dead, open",
             Call { pod: Some(OPEN), listening: false, ..CALL },
             Verdict::Pass(Counter::ConnectOpenAgentDown),
+        ),
+    ] {
+        assert_eq!(decide(&call), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_new_connection_to_what_is_excluded() {
+    use ExclusionList::{InboundPorts, OutboundCidrs, OutboundPorts};
+    let excluded = Verdict::Unmark(Counter::ConnectExcluded);
+    let by = |list, pod| Call { pod: excluding(list, pod), on: Some(list), ..CALL };
+    for (case, call, expected) in [
+        ("passes by its address", by(OutboundCidrs, CLOSED), excluded),
+        ("passes by its port", by(OutboundPorts, CLOSED), excluded),
+        (
+            "passes although the agent is dead, closed",
+            Call { listening: false, ..by(OutboundPorts, CLOSED) },
+            excluded,
+        ),
+        (
+            "passes as excluded although the agent is dead, open",
+            Call { listening: false, ..by(OutboundPorts, OPEN) },
+            excluded,
+        ),
+        ("is captured on the list of the other direction", by(InboundPorts, CLOSED), Verdict::Capture),
+        (
+            "is captured when the list is out of force",
+            Call { on: Some(OutboundPorts), ..CALL },
+            Verdict::Capture,
+        ),
+        (
+            "is captured when it is not on the list",
+            Call { on: None, ..by(OutboundPorts, CLOSED) },
+            Verdict::Capture,
+        ),
+        (
+            "is the pod's own business first",
+            Call { to_own_address: true, ..by(OutboundPorts, CLOSED) },
+            Verdict::Pass(Counter::ConnectOwnAddress),
+        ),
+        (
+            "is the agent's own first",
+            Call { by_agent: true, ..by(OutboundPorts, CLOSED) },
+            Verdict::Pass(Counter::ConnectAgent),
+        ),
+        (
+            "is not touched while released",
+            Call { pod: None, ..by(OutboundPorts, CLOSED) },
+            Verdict::NotCaptured,
         ),
     ] {
         assert_eq!(decide(&call), expected, "{case}");

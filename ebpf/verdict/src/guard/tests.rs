@@ -1,12 +1,18 @@
-use abi::{Counter, PodEntry};
+use abi::{Counter, ExclusionList, PodEntry};
 
 use super::{Facts, Segment, Verdict, decide};
 
-const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, reserved: [0; 7] };
-const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, reserved: [0; 7] };
+const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] };
+const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, reserved: [0; 6] };
+
+fn excluding(list: ExclusionList, pod: PodEntry) -> Option<PodEntry> {
+    Some(PodEntry { excludes: list.bit(), ..pod })
+}
 
 #[derive(Clone, Copy)]
 struct Packet {
+    /// The list that it is on.
+    on: Option<ExclusionList>,
     segment: Segment,
     by_agent: bool,
     pod: Option<PodEntry>,
@@ -20,6 +26,7 @@ struct Packet {
 
 /// A connection of a captured pod that came by another way, with the agent alive.
 const STRAY: Packet = Packet {
+    on: None,
     segment: Segment::First,
     by_agent: false,
     pod: Some(CLOSED),
@@ -37,6 +44,11 @@ impl Facts for Packet {
     }
     fn by_agent(&self) -> bool {
         self.by_agent
+    }
+    fn is_excluded(&self, by: ExclusionList) -> bool {
+        let pod = self.pod.expect("asked of a pod that is not captured");
+        assert!(pod.has(by), "looked for on {by:?}, which the pod does not have");
+        self.on == Some(by)
     }
     fn pod(&self) -> Option<PodEntry> {
         self.pod
@@ -126,6 +138,39 @@ fn a_packet_that_would_leave_the_pod() {
             "passes when nobody can read it, open",
             Packet { pod: Some(OPEN), ..unreadable },
             Verdict::Pass(Counter::GuardPassedUnreadable),
+        ),
+    ] {
+        assert_eq!(decide(&packet), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_packet_to_what_is_excluded() {
+    use ExclusionList::{InboundCidrs, OutboundCidrs, OutboundPorts};
+    let excluded = Verdict::Pass(Counter::GuardExcluded);
+    let by = |list| Packet { pod: excluding(list, CLOSED), on: Some(list), ..STRAY };
+    for (case, packet, expected) in [
+        ("leaves by its address", by(OutboundCidrs), excluded),
+        ("leaves by its port", by(OutboundPorts), excluded),
+        ("leaves without an agent, closed", Packet { listening: false, ..by(OutboundPorts) }, excluded),
+        ("leaves from a nested namespace", Packet { is_ours: false, ..by(OutboundPorts) }, excluded),
+        ("leaves where it could not be turned", Packet { is_ethernet: false, ..by(OutboundPorts) }, excluded),
+        ("is turned on the list of the other direction", by(InboundCidrs), Verdict::Turn),
+        (
+            "is turned when the list is out of force",
+            Packet { on: Some(OutboundPorts), ..STRAY },
+            Verdict::Turn,
+        ),
+        (
+            "is turned when its first was, though it is excluded since",
+            Packet { segment: Segment::Later, is_turned: true, ..by(OutboundCidrs) },
+            Verdict::Turn,
+        ),
+        ("leaves, readable or not", Packet { segment: Segment::Unreadable, ..by(OutboundCidrs) }, excluded),
+        (
+            "is dropped when nobody can read it, to what is not excluded",
+            Packet { segment: Segment::Unreadable, on: None, ..by(OutboundCidrs) },
+            Verdict::Drop(Counter::GuardDroppedUnreadable),
         ),
     ] {
         assert_eq!(decide(&packet), expected, "{case}");

@@ -1,12 +1,18 @@
-use abi::{Counter, PodEntry};
+use abi::{Counter, ExclusionList, PodEntry};
 
 use super::{Facts, Orphan, Verdict, decide, orphan};
 
-const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, reserved: [0; 7] };
-const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, reserved: [0; 7] };
+const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] };
+const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, reserved: [0; 6] };
+
+fn excluding(list: ExclusionList, pod: PodEntry) -> Option<PodEntry> {
+    Some(PodEntry { excludes: list.bit(), ..pod })
+}
 
 #[derive(Clone, Copy)]
 struct Syn {
+    /// The list that it is on.
+    on: Option<ExclusionList>,
     pod: Option<PodEntry>,
     to_loopback: bool,
     to_own_address: bool,
@@ -15,13 +21,24 @@ struct Syn {
 }
 
 /// From another host to the captured pod.
-const INBOUND: Syn =
-    Syn { pod: Some(CLOSED), to_loopback: false, to_own_address: true, by_itself: false, over_lo: false };
+const INBOUND: Syn = Syn {
+    on: None,
+    pod: Some(CLOSED),
+    to_loopback: false,
+    to_own_address: true,
+    by_itself: false,
+    over_lo: false,
+};
 
 /// From an application of the captured pod to another host, turned over lo.
 const TURNED: Syn = Syn { to_own_address: false, by_itself: true, over_lo: true, ..INBOUND };
 
 impl Facts for Syn {
+    fn is_excluded(&self, by: ExclusionList) -> bool {
+        let pod = self.pod.expect("asked of a pod that is not captured");
+        assert!(pod.has(by), "looked for on {by:?}, which the pod does not have");
+        self.on == Some(by)
+    }
     fn pod(&self) -> Option<PodEntry> {
         self.pod
     }
@@ -97,5 +114,39 @@ fn without_a_listener_a_syn_is() {
         ("refused when it was captured before the release", None, Orphan::Refuse),
     ] {
         assert_eq!(orphan(pod), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_syn_that_is_excluded_goes() {
+    use ExclusionList::{InboundCidrs, InboundPorts, OutboundPorts};
+    let excluded = Verdict::Pass(Counter::SteerExcluded);
+    let by = |list| Syn { pod: excluding(list, CLOSED), on: Some(list), ..INBOUND };
+    for (case, syn, expected) in [
+        ("to the application by the client's address", by(InboundCidrs), excluded),
+        ("to the application by the pod's port", by(InboundPorts), excluded),
+        ("to the inbound listener on the list of the other direction", by(OutboundPorts), Verdict::Inbound),
+        (
+            "to the inbound listener when the list is out of force",
+            Syn { on: Some(InboundPorts), ..INBOUND },
+            Verdict::Inbound,
+        ),
+        (
+            "to the application while the pod is being released",
+            Syn { pod: None, ..by(InboundPorts) },
+            Verdict::Pass(Counter::SteerReleasing),
+        ),
+        (
+            "to the outbound listener when it was captured as one",
+            Syn { pod: excluding(InboundPorts, CLOSED), on: Some(InboundPorts), ..TURNED },
+            Verdict::Outbound,
+        ),
+        (
+            "to the application when the proxy delivers",
+            Syn { over_lo: true, ..by(InboundPorts) },
+            Verdict::Pass(Counter::SteerDelivery),
+        ),
+    ] {
+        assert_eq!(decide(&syn), expected, "{case}");
     }
 }

@@ -86,7 +86,7 @@ fn every_namespace_has_the_label_with_its_name() {
     let selector = r#"[{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}}]"#;
     let selectors: Vec<EnablementSelector> = serde_json::from_str(selector).unwrap();
     let enrolment = EnrolmentConfig::new(Some(selectors), []).unwrap();
-    let mut index = Index::new(IndexConfig { enrolment, honour_netns_annotation: false });
+    let mut index = Index::new(IndexConfig { enrolment, ..IndexConfig::default() });
     for object in super::objects(&pod_at("cart", "192.0.2.1")) {
         index.apply(&object).unwrap();
     }

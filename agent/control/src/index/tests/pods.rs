@@ -1,9 +1,12 @@
 use std::path::Path;
 
-use model::{Enrolment, Uncaptured};
+use model::{Enrolment, ExclusionList, Exclusions, Origin, Uncaptured};
 
 use super::{Applied, ip, pod, pod_at, uid};
-use crate::index::{Index, IndexConfig};
+use crate::{
+    ExclusionConfig,
+    index::{Index, IndexConfig},
+};
 
 #[test]
 fn a_pod_as_the_api_server_tells_it() {
@@ -118,4 +121,29 @@ fn only_a_trusted_source_names_network_namespaces() {
     let mut index = Index::new(IndexConfig::default());
     index.apply(&super::objects(yaml)[0]).unwrap();
     assert_eq!(index.snapshot(1).pods()[0].netns, None);
+}
+
+#[test]
+fn exclusions_of_the_pod_come_on_top_of_those_of_the_node() {
+    let ports = |text| Exclusions::parse(ExclusionList::OutboundPorts, text, Origin::Node).unwrap();
+    let exclusions =
+        ExclusionConfig { node: ports("80"), allow_overrides: [ExclusionList::OutboundPorts].into() };
+    let mut index = Index::new(IndexConfig { exclusions, ..IndexConfig::default() });
+    let mut applied = |ports: &str, uid: &str| {
+        let yaml = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: cart, uid: {uid}, \
+             annotations: {{millstream.dev/exclude-outbound-ports: '{ports}'}}}}}}"
+        );
+        let refusals = index.reset(&super::objects(&yaml));
+        let pod = index.snapshot(1).pods()[0].clone();
+        let told = pod.exclusions.iter().map(|(exclusion, origin)| format!("{origin:?} {}", exclusion.what));
+        assert_eq!(refusals.len(), pod.refused_exclusions.len());
+        (told.collect::<Vec<_>>().join(", "), pod.refused_exclusions.len())
+    };
+    let both = "Node 80, Pod 443".to_owned();
+    assert_eq!(applied("443", "a"), (both.clone(), 0));
+    assert_eq!(applied("443,", "a"), (both.clone(), 1), "the last good value stays");
+    assert_eq!(applied("443,", "a"), (both, 1), "for as long as it takes");
+    assert_eq!(applied("443,", "b"), ("Node 80".to_owned(), 1), "but not for another pod of that name");
+    assert_eq!(applied("80", "b"), ("Node 80".to_owned(), 0), "what the node says first is the node's");
 }
