@@ -4,6 +4,7 @@
 
 mod agent_down;
 mod bytes;
+mod clsact;
 mod evasion;
 mod exclusions;
 mod guard;

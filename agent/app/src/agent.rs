@@ -136,7 +136,7 @@ async fn preflight_or_say_why(config: &Config) -> Result<()> {
         canary::sing(config.steering).await.context("the self-test failed: nothing can be captured here")?;
     info!(connect = ?took, "Self-test passed: a canary's connection arrived captured");
     if !preflight::has_tcx() {
-        warn!("This kernel has no TCX (Linux 6.6): ways round the connect hook are not guarded");
+        warn!("TCX {}", preflight::NO_TCX);
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ pub use self::exclusions::Exclusions;
 ///   marks: {captured: 0x10000000, agent: 0x20000000}
 ///   table: 15001
 ///   rule-priority: 100
+///   guard-hook: auto                # tcx, or clsact, a tc filter, where the kernel has no TCX (before 6.6)
 /// ```
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -114,7 +115,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
-        let Steering { marks, table, rule_priority } = self.steering;
+        let Steering { marks, table, rule_priority, guard_hook: _ } = self.steering;
         ensure!(marks.is_valid(), "steering.marks: captured and agent must be two different single bits");
         ensure!(
             table > 255,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use netns::Netns;
 
-use crate::{Error, Steering, desired::Actual, netlink::Netlink, plan::Change, sysctl};
+use crate::{Error, Steering, desired::Actual, filter, netlink::Netlink, plan::Change, sysctl};
 
 /// What is found inside the namespace; of the node's maps it knows nothing.
 pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Result<Actual, Error> {
@@ -42,6 +42,7 @@ pub(crate) async fn revert(
         }
         Change::Rule { family } => netlink.remove_rule(*family, steering).await,
         Change::Route { family, .. } => netlink.remove_route(*family, steering).await,
+        Change::Filter { ifindex } => filter::detach(netns, *ifindex),
     }
 }
 
@@ -54,7 +55,7 @@ pub(crate) fn merge(changes: &mut Vec<Change>, new: &Change) {
                 changes.push(new.clone());
             }
         }
-        Change::Rule { .. } => {
+        Change::Rule { .. } | Change::Filter { .. } => {
             if !changes.contains(new) {
                 changes.push(new.clone());
             }

@@ -10,10 +10,9 @@ use netlink_packet_route::{
     nsid::{NsidAttribute, NsidMessage},
 };
 use netns::Netns;
-use nix::net::if_::if_indextoname;
 
 use crate::{
-    Error,
+    Error, interface,
     netlink::{Netlink, failed},
 };
 
@@ -69,6 +68,5 @@ fn peer_in(netns: i32, link: &LinkMessage) -> Option<u32> {
 
 /// `None`: gone since.
 fn named(ifindex: u32) -> Option<HostEnd> {
-    let name = if_indextoname(ifindex).ok()?.into_string().ok()?;
-    Some(HostEnd { ifindex, name })
+    interface::name(ifindex).map(|name| HostEnd { ifindex, name })
 }

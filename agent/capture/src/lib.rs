@@ -21,7 +21,9 @@ mod config;
 pub mod desired;
 mod error;
 pub mod exclusions;
+mod filter;
 mod host_end;
+mod interface;
 pub mod journal;
 mod link;
 mod logs;
@@ -39,7 +41,7 @@ mod spec;
 pub mod sysctl;
 pub mod verify;
 
-pub use config::{Config, Steering};
+pub use config::{Config, GuardHook, Steering};
 pub use error::Error;
 pub use netlink::Netlink;
 pub use older::Older;

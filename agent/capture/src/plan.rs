@@ -38,9 +38,22 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "change")]
 pub enum Change {
-    Sysctl { name: String, before: String, after: String },
-    Rule { family: Family },
-    Route { family: Family, source: IpAddr },
+    Sysctl {
+        name: String,
+        before: String,
+        after: String,
+    },
+    Rule {
+        family: Family,
+    },
+    Route {
+        family: Family,
+        source: IpAddr,
+    },
+    /// The guard of an interface, where it is no link.
+    Filter {
+        ifindex: u32,
+    },
 }
 
 /// What leads from `actual` to `desired`. Empty when nothing is to be done.

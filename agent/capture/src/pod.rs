@@ -1,9 +1,10 @@
 //! One pod's capture: observe → desire → plan → apply, and its undoing.
 
+mod apply;
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
-    os::fd::AsFd,
     sync::Mutex,
 };
 
@@ -13,15 +14,14 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::{
-    Config, Error, Listen, Listener, Older, PodSpec, Programs,
-    change::{look, merge, revert},
+    Config, Error, GuardHook, Listen, Older, PodSpec, Programs,
+    change::{look, revert},
     cleanup,
     desired::{Actual, Desired, desire},
     journal::{Entry, Journal},
     maps::Maps,
     netlink::Netlink,
-    plan::{Change, Step, plan},
-    preflight, sysctl,
+    plan::{Step, plan},
     verify::{NodeNetns, Refusal, holds_an_address},
 };
 
@@ -32,8 +32,7 @@ pub struct Capture {
     programs: Mutex<Programs>,
     journal: Journal,
     node: NodeNetns,
-    /// Without TCX no interface is guarded.
-    has_tcx: bool,
+    guard_hook: GuardHook,
     live: tokio::sync::Mutex<HashMap<PodUid, Live>>,
 }
 
@@ -55,9 +54,9 @@ impl Capture {
     pub fn new(config: Config, programs: Programs) -> Result<Self, Error> {
         let journal = Journal::new(&config.journal);
         let node = NodeNetns::discover()?;
-        let has_tcx = preflight::has_tcx();
+        let guard_hook = config.steering.guard_hook.resolve();
         let live = tokio::sync::Mutex::default();
-        Ok(Self { config, programs: Mutex::new(programs), journal, node, has_tcx, live })
+        Ok(Self { config, programs: Mutex::new(programs), journal, node, guard_hook, live })
     }
 
     /// Captures a pod, or brings what is there up to date: twice is a no-op. Returns the steps that were taken.
@@ -101,7 +100,7 @@ impl Capture {
     /// stops at it. It takes the kernel some ten milliseconds, and the pod is captured without it.
     pub async fn back_up(&self, uid: &PodUid) -> Result<(), Error> {
         let mut live = self.live.lock().await;
-        let Some(pod) = live.get_mut(uid).filter(|_| self.has_tcx) else {
+        let Some(pod) = live.get_mut(uid).filter(|_| self.guard_hook == GuardHook::Tcx) else {
             return Ok(());
         };
         for end in pod.netlink.host_ends(self.node.own()).await? {
@@ -255,10 +254,7 @@ impl Capture {
 
     async fn observe(&self, pod: &Live) -> Result<(Actual, Desired), Error> {
         let Live { spec, netlink, listening, steered, guarded, .. } = pod;
-        let mut found = look(&spec.netns, netlink, &self.config.steering).await?;
-        if !self.has_tcx {
-            found.interfaces.clear();
-        }
+        let found = look(&spec.netns, netlink, &self.config.steering).await?;
         let cookie = spec.netns.cookie();
         let (own, exclusions, entry) =
             self.with_maps(|maps| (maps.addresses(cookie), maps.exclusions.of(cookie), maps.pod(cookie)));
@@ -273,127 +269,5 @@ impl Capture {
         };
         let desired = desire(&actual, &spec.ips, spec.when_agent_down, &spec.exclusions);
         Ok((actual, desired))
-    }
-
-    async fn apply(&self, pod: &mut Live, steps: &[Step], listen: &impl Listen) -> Result<(), Error> {
-        let journalled = self.note(pod, steps)?;
-        for (done, step) in steps.iter().enumerate() {
-            if let Err(e) = self.take(pod, step, listen).await {
-                for step in steps[..=done].iter().rev() {
-                    if let Err(e) = self.undo(pod, step, listen).await {
-                        warn!(pod = %pod.spec.name, ?step, error = %e, "Step of a failed enrolment could not be undone");
-                    }
-                }
-                self.restore_note(pod, journalled)?;
-                return Err(e);
-            }
-            debug!(pod = %pod.spec.name, ?step, "Step taken");
-        }
-        Ok(())
-    }
-
-    /// Writes the changes that are about to be made into the journal. Returns what stood there before.
-    fn note(&self, pod: &Live, steps: &[Step]) -> Result<Option<Entry>, Error> {
-        let before = self.journal.read(&pod.spec.uid)?;
-        let mut changes = before.as_ref().map(|entry| entry.changes.clone()).unwrap_or_default();
-        let new = steps.iter().filter_map(|step| match step {
-            Step::Change(change) => Some(change),
-            _ => None,
-        });
-        for change in new {
-            merge(&mut changes, change);
-        }
-        let entry = Entry {
-            uid: pod.spec.uid.clone(),
-            pod: pod.spec.name.clone(),
-            netns: pod.spec.netns_path.clone(),
-            netns_cookie: pod.spec.netns.cookie(),
-            netns_inode: pod.spec.netns.inode(),
-            when_agent_down: pod.spec.when_agent_down,
-            steering: self.config.steering,
-            changes,
-        };
-        if before.as_ref() != Some(&entry) {
-            self.journal.write(&entry)?;
-        }
-        Ok(before)
-    }
-
-    fn restore_note(&self, pod: &Live, before: Option<Entry>) -> Result<(), Error> {
-        match before {
-            Some(entry) => self.journal.write(&entry),
-            None => self.journal.remove(&pod.spec.uid),
-        }
-    }
-
-    async fn take(&self, pod: &mut Live, step: &Step, listen: &impl Listen) -> Result<(), Error> {
-        let Live { spec, netlink, listening, steered, guarded, .. } = pod;
-        let cookie = spec.netns.cookie();
-        match step {
-            Step::Change(Change::Sysctl { name, after, .. }) => sysctl::write(&spec.netns, name, after),
-            Step::Change(Change::Rule { family }) => netlink.add_rule(*family, &self.config.steering).await,
-            Step::Change(Change::Route { family, source }) => {
-                netlink.set_route(*family, *source, &self.config.steering).await
-            }
-            Step::AddOwnAddress(address) => self.with_maps(|maps| maps.add_address(cookie, *address)),
-            Step::RemoveOwnAddress(address) => self.with_maps(|maps| maps.remove_address(cookie, *address)),
-            Step::Listen => {
-                for Listener { slot, socket } in listen.listen(spec).map_err(Error::Listen)? {
-                    self.with_maps(|maps| maps.set_listener(cookie, slot, socket.as_fd()))?;
-                }
-                *listening = true;
-                Ok(())
-            }
-            Step::Steer => {
-                self.with_programs(|programs| programs.steer(&self.config, &spec.netns))?;
-                *steered = true;
-                Ok(())
-            }
-            Step::Guard { ifindex, interface } => {
-                self.with_programs(|p| p.guard(&self.config, &spec.netns, *ifindex, interface))?;
-                guarded.insert(*ifindex);
-                Ok(())
-            }
-            Step::ForgetGuard { ifindex } => {
-                guarded.remove(ifindex);
-                Programs::unguard(&self.config, cookie, *ifindex)
-            }
-            Step::Exclude(exclusion) => self.with_maps(|maps| maps.exclusions.add(cookie, *exclusion)),
-            Step::Include(exclusion) => self.with_maps(|maps| maps.exclusions.remove(cookie, *exclusion)),
-            Step::Begin { terms, .. } => self.with_maps(|maps| maps.set_pod(cookie, terms)),
-        }
-    }
-
-    async fn undo(&self, pod: &mut Live, step: &Step, listen: &impl Listen) -> Result<(), Error> {
-        let cookie = pod.spec.netns.cookie();
-        match step {
-            Step::Change(change) => {
-                revert(&pod.spec.netns, &pod.netlink, change, &self.config.steering).await
-            }
-            Step::AddOwnAddress(address) => self.with_maps(|maps| maps.remove_address(cookie, *address)),
-            Step::RemoveOwnAddress(address) => self.with_maps(|maps| maps.add_address(cookie, *address)),
-            Step::Listen => {
-                for slot in Slot::ALL {
-                    self.with_maps(|maps| maps.remove_listener(cookie, slot))?;
-                }
-                pod.listening = false;
-                listen.close(&pod.spec.uid).await;
-                Ok(())
-            }
-            Step::Steer => {
-                pod.steered = false;
-                Programs::unsteer(&self.config, cookie)
-            }
-            Step::Guard { ifindex, .. } => {
-                pod.guarded.remove(ifindex);
-                Programs::unguard(&self.config, cookie, *ifindex)
-            }
-            // Its interface is gone, and so is what it watched.
-            Step::ForgetGuard { .. } => Ok(()),
-            Step::Exclude(exclusion) => self.with_maps(|maps| maps.exclusions.remove(cookie, *exclusion)),
-            Step::Include(exclusion) => self.with_maps(|maps| maps.exclusions.add(cookie, *exclusion)),
-            Step::Begin { before: Some(terms), .. } => self.with_maps(|maps| maps.set_pod(cookie, terms)),
-            Step::Begin { before: None, .. } => self.with_maps(|maps| maps.remove_pod(cookie)),
-        }
     }
 }

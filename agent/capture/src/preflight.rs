@@ -122,12 +122,15 @@ fn sysctls() -> Finding {
     finding("sysctls", writable, found.to_owned(), remedy)
 }
 
-/// A fact rather than a demand: without it connections are captured, but ways round the connect hook are open.
+/// A fact rather than a demand: without it the guard is a tc filter.
 fn tcx() -> Finding {
-    let found =
-        if has_tcx() { "there" } else { "needs Linux 6.6: ways round the connect hook are not guarded" };
+    let found = if has_tcx() { "there" } else { NO_TCX };
     finding("tcx", true, found.to_owned(), "")
 }
+
+/// What is lost without it.
+pub const NO_TCX: &str = "needs Linux 6.6: the guard is a tc filter, which NET_ADMIN in the pod can remove, and older \
+                          packet sockets that skip it are not stopped";
 
 /// TCX came with Linux 6.6.
 pub fn has_tcx() -> bool {

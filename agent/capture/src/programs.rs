@@ -21,7 +21,7 @@ use model::Marks;
 use netns::Netns;
 
 use crate::{
-    Config, Error, desired::Terms, host_end::HostEnd, journal::Journal, link, logs, maps::Maps, pins,
+    Config, Error, desired::Terms, filter, host_end::HostEnd, journal::Journal, link, logs, maps::Maps, pins,
 };
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -130,6 +130,14 @@ impl Programs {
         attach_tcx(&mut object, name::GUARD, &pin, |program| {
             netns.run(|| program.attach_with_options(interface, TcAttachType::Egress, first()))
         })
+    }
+
+    /// The same for kernels without TCX; see [`filter`].
+    pub(crate) fn guard_by_filter(&mut self, netns: &Netns, interface: &str) -> Result<(), Error> {
+        let mut object = self.loader.load(netns.cookie())?;
+        let program: &mut SchedClassifier = program_mut(&mut object, name::GUARD)?;
+        program.load().map_err(|source| Error::Program { program: name::GUARD, source })?;
+        filter::attach(program, netns, interface)
     }
 
     /// Drops at the node's end of a wire what got past the guard at the pod's. The end is in our own namespace.

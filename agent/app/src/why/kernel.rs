@@ -7,8 +7,9 @@ use capture::{
     Life, Netlink, Older, Pins, Pulse, Steering,
     change::look,
     desired::{Actual, Terms},
-    journal::Journal,
+    journal::{Entry, Journal},
     maps::Maps,
+    plan::Change,
 };
 use model::PodUid;
 use netns::Netns;
@@ -60,7 +61,7 @@ impl Kernel {
             listeners: listeners.collect(),
             life: Pulse::open(&pins)?.life()?,
             steered: pins.is_steered(cookie),
-            guarded: is_guarded(&pins, cookie, &found),
+            guarded: is_guarded(&pins, &entry, &found),
             actual: Actual {
                 own: maps.addresses(cookie)?.into_iter().collect(),
                 exclusions: maps.exclusions.of(cookie)?,
@@ -75,7 +76,8 @@ impl Kernel {
     }
 }
 
-fn is_guarded(pins: &Pins, cookie: u64, found: &Actual) -> bool {
-    let guarded = pins.guarded(cookie);
-    found.interfaces.keys().all(|ifindex| guarded.contains(ifindex))
+fn is_guarded(pins: &Pins, entry: &Entry, found: &Actual) -> bool {
+    let by_link = pins.guarded(entry.netns_cookie);
+    let by_filter = |ifindex: u32| entry.changes.contains(&Change::Filter { ifindex });
+    found.interfaces.keys().all(|ifindex| by_link.contains(ifindex) || by_filter(*ifindex))
 }

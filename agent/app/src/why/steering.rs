@@ -168,7 +168,7 @@ fn turn(story: &mut Story, kernel: &Kernel, destination: SocketAddr) -> Option<S
 /// A marked packet that no rule turns is about to leave by an interface.
 fn stray(story: &mut Story, kernel: &Kernel, gap: &str) -> (Verdict, String) {
     if kernel.guarded {
-        story.tell("guard", "does not leave", "a guard link is pinned for every interface");
+        story.tell("guard", "does not leave", "every interface has a guard");
         return (Verdict::Refused, format!("is lost: {gap}"));
     }
     story.tell("guard", "leaves", "not every interface has a guard");
