@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{self, Admin},
     config::{Config, positive},
+    descriptors,
     enroller::Enroller,
     listeners::ProxyListeners,
     logging::LogFilter,
@@ -40,6 +41,9 @@ pub struct Options {
 /// `millstream cleanup` releases them.
 pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    let files = descriptors::raise_limit().context("cannot raise the limit of open files (RLIMIT_NOFILE)")?;
+    let proxy_config = config.proxy(files)?;
+    let connections = proxy_config.limits.connections;
     let run_dir = options.run_dir;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
@@ -71,7 +75,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     let source = FileSource { dir: agent.source.clone(), config: config.enrolment()? };
     let mut source = tokio::spawn(source.run(publish, refuse, reloads));
 
-    let proxy = Proxy::new(config.proxy(), options.node.as_str().into(), snapshots.clone());
+    let proxy = Proxy::new(proxy_config, options.node.as_str().into(), snapshots.clone());
     let board = PhaseBoard::new();
     let (ready, is_ready) = watch::channel(false);
     let enroller = Enroller {
@@ -95,7 +99,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         log,
     };
     let serving = tokio::spawn(admin.serve(admin::bind(&run_dir.socket())?));
-    info!(node = %options.node, pid = std::process::id(), "Agent started");
+    info!(node = %options.node, pid = std::process::id(), files, connections, "Agent started");
 
     let ended = tokio::select! {
         ended = until_told_to_end(&reload) => ended,

@@ -14,8 +14,8 @@ use nix::errno::Errno;
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 
 use crate::{
-    ConnectionRow, Direction, Error, ProxyConfig, Reason, accept::accept_loop, pods::OpenPod, shared::Shared,
-    socket,
+    ConnectionRow, Direction, Error, ProxyConfig, Reason, Refused, accept::accept_loop, pods::OpenPod,
+    shared::Shared, socket,
 };
 
 /// The proxy of a node. Clones are handles to the same.
@@ -87,7 +87,7 @@ impl Proxy {
         let listeners = Listeners::duplicate(v4.as_ref(), v6.as_ref())
             .map_err(|source| Error::Duplicate { pod: name.clone(), source })?;
 
-        let pod = Arc::new(OpenPod::new(uid, name, netns, addresses, bound));
+        let pod = Arc::new(OpenPod::new(uid, name, netns, addresses, bound, &self.0));
         if !self.0.pods.insert(&pod) {
             return Err(Error::AlreadyOpen { pod: pod.name.clone() });
         }
@@ -163,6 +163,11 @@ impl Proxy {
     /// How many connections have ended, by reason.
     pub fn reasons(&self) -> Vec<(Reason, u64)> {
         self.0.reasons.read()
+    }
+
+    /// The pods of which connections were reset for want of room, and why.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.0.pods.all().iter().filter_map(|pod| pod.refusals.read(&pod.uid, &pod.name)).collect()
     }
 
     /// Stops accepting everywhere, lets connections end until the deadline, and resets the rest. No pod can be
