@@ -32,6 +32,7 @@
 pub mod address;
 mod agent;
 mod cgroup;
+mod crowd;
 mod lab;
 pub mod manifest;
 mod namespace;
@@ -47,6 +48,7 @@ pub mod standing;
 mod teardown;
 
 pub use agent::{Agent, AgentOptions, millstream};
+pub use crowd::{Count, Crowd};
 pub use lab::{Lab, LabId};
 pub use node::Node;
 pub use peer::{Client, Connected, Load, Mode, Server};

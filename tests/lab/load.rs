@@ -1,0 +1,97 @@
+//! Thousands of connections at once and one after the other.
+//!
+//! No time is asserted: whoever stalls a connection lets its SYN be sent again, and those are counted.
+
+use std::{net::SocketAddr, time::Duration};
+
+use harness::{Count, Mode, Place};
+use serde_json::{Value, json};
+
+use crate::{
+    mesh::Mesh,
+    traces::{Traces, resident},
+};
+
+const PORT: u16 = 7;
+/// Where the machine itself would be too slow, the load fails instead of hanging.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// SYNs that had to be sent again, in several namespaces together.
+struct Retransmitted<'a> {
+    places: Vec<&'a Place>,
+    before: u64,
+}
+
+#[test]
+fn a_thousand_new_connections_a_second_beside_5000_live_ones_of_the_same_client() {
+    let mesh = Mesh::labelled("fivek");
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let (stranger, elsewhere) = (mesh.stranger("stranger"), mesh.stranger("elsewhere"));
+    let _servers = [&server, &elsewhere].map(|pod| pod.serve(Mode::Crowd, PORT).unwrap());
+    let traces = Traces::of(&mesh, &[&client, &server]);
+    for (name, from, to) in [
+        ("one hop on one node", &client, &server),
+        ("outbound only", &client, &elsewhere),
+        ("inbound only", &stranger, &server),
+    ] {
+        let retransmitted = Retransmitted::so_far(&[from, to, &mesh.node]);
+        let addr = SocketAddr::from((to.v4(), PORT));
+        let mut crowd = from.crowd(addr, 5_000, &[]).unwrap();
+        assert_eq!(crowd.standing().unwrap(), Count::all(5_000), "{name}");
+        let load = from.load(addr, &["--workers", "16", "--rate", "1000", "--count", "2000"]).unwrap();
+        assert_unharmed(&load.outcome(LONGEST).unwrap(), 2_000, name);
+        assert_eq!(crowd.exchange().unwrap(), Count::all(5_000), "{name}");
+        assert_eq!(crowd.end().unwrap(), Count::all(5_000), "{name}");
+        retransmitted.assert_none(name);
+        traces.assert_gone(&mesh);
+    }
+}
+
+#[test]
+fn nine_thousand_connections_of_one_pod_to_one_destination() {
+    let mesh = Mesh::labelled("ninek");
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let elsewhere = mesh.stranger("elsewhere");
+    let _servers = [&server, &elsewhere].map(|pod| pod.serve(Mode::Crowd, PORT).unwrap());
+    let traces = Traces::of(&mesh, &[&client, &server]);
+    let idle = resident(&mesh);
+    for (name, to) in [("one hop on one node", &server), ("outbound only", &elsewhere)] {
+        let retransmitted = Retransmitted::so_far(&[&client, to, &mesh.node]);
+        let mut crowd = client.crowd((to.v4(), PORT).into(), 9_000, &[]).unwrap();
+        assert_eq!(crowd.standing().unwrap(), Count::all(9_000), "{name}");
+        let taken = resident(&mesh).saturating_sub(idle) / 9_000;
+        println!("{name}: {taken} bytes of memory a connection");
+        assert!(taken <= 16 << 10, "{name}: {taken} bytes of memory a connection");
+        assert_eq!(crowd.exchange().unwrap(), Count::all(9_000), "{name}");
+        assert_eq!(crowd.end().unwrap(), Count::all(9_000), "{name}");
+        retransmitted.assert_none(name);
+        traces.assert_gone(&mesh);
+    }
+}
+
+/// # Panics
+/// When any of `expected` connections failed.
+#[track_caller]
+fn assert_unharmed(told: &Value, expected: u64, what: &str) {
+    println!("{what}: {told}");
+    assert_eq!((&told["connections"], &told["failures"]), (&json!(expected), &json!({})), "{what}: {told}");
+}
+
+// === impl Retransmitted ===
+
+impl<'a> Retransmitted<'a> {
+    fn so_far(places: &[&'a Place]) -> Self {
+        let places = places.to_vec();
+        let before = Self::count(&places);
+        Self { places, before }
+    }
+
+    #[track_caller]
+    fn assert_none(&self, what: &str) {
+        assert_eq!(Self::count(&self.places) - self.before, 0, "{what}: SYNs were sent again");
+    }
+
+    fn count(places: &[&Place]) -> u64 {
+        places.iter().map(|place| place.network_counter("TcpExt", "TCPSynRetrans").unwrap()).sum()
+    }
+}
