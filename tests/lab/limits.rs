@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     mesh::{Mesh, dial},
     steering::wait_for,
-    traces::Traces,
+    traces::{Traces, most_resident, resident},
 };
 
 /// An echo server, at an address that no other test server has.
@@ -172,6 +172,56 @@ fn the_limits_follow_from_the_files_that_the_agent_may_open() {
     assert_eq!(standing.open, 372 - 18, "{standing:?}");
     assert_eq!(mesh.ended("out-of-descriptors"), 0);
     crowd.end().unwrap();
+}
+
+/// How slow the neighbours get is printed, and measured by `cargo xtask bench`: here they must not fail.
+#[test]
+fn a_pod_that_trickles_never_reads_or_opens_all_it_can_harms_no_neighbour() {
+    const MIB: u64 = 1 << 20;
+    let mesh = Mesh::configured("neighbours", "limits: {connections: 2000, buffers: 8Mi}");
+    let (bad, good, server) = (mesh.pod("bad"), mesh.pod("good"), mesh.pod("server"));
+    // Two, for it is not the server that they are to share.
+    let _servers = [PORT, PORT + 1].map(|port| server.serve(Mode::Crowd, port).unwrap());
+    let [addr, others] = [PORT, PORT + 1].map(|port| SocketAddr::from((server.v4(), port)));
+    // What the kernel holds for those that do not read is theirs; it need not be much.
+    for pod in [&bad, &server] {
+        for memory in ["net/ipv4/tcp_rmem", "net/ipv4/tcp_wmem"] {
+            pod.sysctl(memory, "4096 131072 262144").unwrap();
+        }
+    }
+    let traces = Traces::of(&mesh, &[&bad, &good, &server]);
+    let idle = resident(&mesh);
+    let measure = |beside: &str| {
+        let load = good.load(others, &["--workers", "8", "--rate", "200", "--count", "400"]).unwrap();
+        let told = load.outcome(Duration::from_secs(60)).unwrap();
+        println!("beside {beside}: p99 {} ms, slowest {} ms", told["p99_ms"], told["slowest_ms"]);
+        assert_eq!(
+            (&told["connections"], &told["failures"]),
+            (&400.into(), &serde_json::json!({})),
+            "{told}"
+        );
+    };
+    measure("nobody");
+    for (beside, connections, conduct) in [
+        ("a pod that trickles", 1_000, "trickle"),
+        ("a pod that never reads", 200, "deaf"),
+        ("a pod that opens all it can", 2_500, "idle"),
+    ] {
+        let mut crowd = bad.crowd(addr, connections, &["--conduct", conduct]).unwrap();
+        let standing = crowd.standing().unwrap().open;
+        // A twentieth of them is kept for others.
+        assert_eq!(standing, connections.min(1_900), "{beside}");
+        let trying = bad.load(addr, &["--workers", "2", "--pause-ms", "0"]).unwrap();
+        measure(beside);
+        trying.stop().unwrap();
+        drop(crowd);
+        traces.assert_gone(&mesh);
+    }
+    // The buffers; as many that are kept for the next taker; of every connection 4 KiB each way, and its state.
+    let bound = idle + 2 * 8 * MIB + 2_000 * (2 * (4 << 10) + (12 << 10));
+    let most = most_resident(&mesh);
+    println!("memory: {} MiB idle, {} MiB at most, bound {} MiB", idle / MIB, most / MIB, bound / MIB);
+    assert!(most <= bound, "the agent has had {most} bytes of memory, more than {bound}");
 }
 
 /// Each of the failed connections was reset; none of them waited in vain.

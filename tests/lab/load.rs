@@ -69,6 +69,72 @@ fn nine_thousand_connections_of_one_pod_to_one_destination() {
     }
 }
 
+/// A client that opens and ends connections faster than its ports come back: all of them are in TIME_WAIT soon, and
+/// are used again from there, as `tcp_tw_reuse` allows after a second.
+#[test]
+fn churn_with_every_port_in_time_wait_loses_nothing() {
+    churn("churned", 10_000, "32768 40959");
+}
+
+#[test]
+#[ignore = "minutes long: run by name"]
+fn churn_goes_on_for_minutes_without_a_fall_in_rate() {
+    for (name, told) in churn("churning", 250_000, "32768 60999") {
+        let each_second: Vec<_> =
+            told["each_second"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+        // The last second is not a whole one.
+        let whole = &each_second[..each_second.len() - 1];
+        let tenth = (whole.len() / 10).max(1);
+        let (first, last) = (&whole[..tenth], &whole[whole.len() - tenth..]);
+        let per_second = |seconds: &[u64]| seconds.iter().sum::<u64>() / seconds.len() as u64;
+        let (first, last) = (per_second(first), per_second(last));
+        println!("{name}: {first} connections a second at first, {last} at last");
+        assert!(first * 3 <= last * 4, "{name}: {first} connections a second at first, {last} at last");
+    }
+}
+
+/// Opens so many over each road; what the loads tell.
+fn churn(lab: &str, connections: u64, ports: &str) -> Vec<(&'static str, Value)> {
+    let mesh = Mesh::labelled(lab);
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let (stranger, elsewhere) = (mesh.stranger("stranger"), mesh.stranger("elsewhere"));
+    let _servers = [&server, &elsewhere].map(|pod| pod.serve(Mode::Crowd, PORT).unwrap());
+    for pod in [&client, &stranger] {
+        pod.sysctl("net/ipv4/ip_local_port_range", ports).unwrap();
+        pod.sysctl("net/ipv4/tcp_tw_reuse", "1").unwrap();
+        // On a machine with little memory the kernel keeps fewer.
+        pod.sysctl("net/ipv4/tcp_max_tw_buckets", "65536").unwrap();
+    }
+    let roads = [
+        ("one hop on one node", &client, &server),
+        ("outbound only", &client, &elsewhere),
+        ("inbound only", &stranger, &server),
+    ];
+    let mut told = Vec::new();
+    for (name, from, to) in roads {
+        let retransmitted = Retransmitted::so_far(&[from, to, &mesh.node]);
+        let count = connections.to_string();
+        let args = ["--workers", "8", "--pause-ms", "0", "--count", &count];
+        let load = from.load((to.v4(), PORT).into(), &args).unwrap();
+        let outcome = load.outcome(LONGEST * 5).unwrap();
+        assert_unharmed(&outcome, connections, name);
+        retransmitted.assert_none(name);
+        // connect() takes the other half of the ports only when none of the first is left.
+        let waiting = in_time_wait(from);
+        assert!(4_000 < waiting, "{name}: {waiting} in TIME_WAIT");
+        told.push((name, outcome));
+    }
+    assert_eq!(mesh.ended("no-source-port"), 0);
+    told
+}
+
+fn in_time_wait(place: &Place) -> u64 {
+    let text = place.exec(|| std::fs::read_to_string("/proc/thread-self/net/sockstat")).unwrap().unwrap();
+    let mut words = text.lines().find(|line| line.starts_with("TCP:")).unwrap().split_whitespace();
+    words.find(|word| *word == "tw").unwrap();
+    words.next().unwrap().parse().unwrap()
+}
+
 /// # Panics
 /// When any of `expected` connections failed.
 #[track_caller]

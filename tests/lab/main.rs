@@ -4,6 +4,7 @@
 
 mod agent_down;
 mod bytes;
+mod full_map;
 mod guard;
 mod hostile;
 mod lab;

@@ -60,11 +60,7 @@ impl Maps {
     pub(crate) fn set_pod(&mut self, netns_cookie: u64, when: WhenAgentDown) -> Result<(), Error> {
         let entry =
             PodEntry { open_when_agent_down: u8::from(when == WhenAgentDown::Open), reserved: [0; 7] };
-        self.pods.insert(netns_cookie, entry, 0).map_err(|source| Error::Map {
-            op: "write",
-            map: name::PODS,
-            source,
-        })
+        written(name::PODS, limit::PODS, self.pods.insert(netns_cookie, entry, 0))
     }
 
     pub(crate) fn remove_pod(&mut self, netns_cookie: u64) -> Result<(), Error> {
@@ -84,11 +80,8 @@ impl Maps {
     }
 
     pub(crate) fn add_address(&mut self, netns_cookie: u64, address: IpAddr) -> Result<(), Error> {
-        self.addresses.insert(address_key(netns_cookie, address), 1, 0).map_err(|source| Error::Map {
-            op: "write",
-            map: name::ADDRESSES,
-            source,
-        })
+        let key = address_key(netns_cookie, address);
+        written(name::ADDRESSES, limit::ADDRESSES, self.addresses.insert(key, 1, 0))
     }
 
     pub(crate) fn remove_address(&mut self, netns_cookie: u64, address: IpAddr) -> Result<(), Error> {
@@ -114,9 +107,8 @@ impl Maps {
         slot: Slot,
         listener: BorrowedFd<'_>,
     ) -> Result<(), Error> {
-        self.listeners
-            .insert(RawListenerKey::from(ListenerKey { netns_cookie, slot, reserved: 0 }), listener, 0)
-            .map_err(|source| Error::Map { op: "write", map: name::LISTENERS, source })
+        let key = RawListenerKey::from(ListenerKey { netns_cookie, slot, reserved: 0 });
+        written(name::LISTENERS, limit::LISTENERS, self.listeners.insert(key, listener, 0))
     }
 
     pub(crate) fn remove_listener(&mut self, netns_cookie: u64, slot: Slot) -> Result<(), Error> {
@@ -181,6 +173,15 @@ fn address_key(netns_cookie: u64, address: IpAddr) -> AddressKey {
         IpAddr::V6(v6) => v6.octets(),
     };
     AddressKey { netns_cookie, address }
+}
+
+fn written(map: &'static str, room: u32, result: Result<(), MapError>) -> Result<(), Error> {
+    result.map_err(|source| match &source {
+        MapError::SyscallError(e) if e.io_error.raw_os_error() == Some(nix::libc::E2BIG) => {
+            Error::MapFull { map, room }
+        }
+        _ => Error::Map { op: "write", map, source },
+    })
 }
 
 /// A missing key is an answer, not an error.

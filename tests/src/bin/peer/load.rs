@@ -51,6 +51,8 @@ struct Pace<'a> {
 #[derive(Debug, Default)]
 struct Tally {
     durations: Vec<Duration>,
+    /// How many ended well in each second since the start.
+    each_second: Vec<u64>,
     failures: BTreeMap<String, u64>,
 }
 
@@ -79,7 +81,7 @@ fn worker(pace: &Pace<'_>) -> Tally {
     let mut tally = Tally::default();
     while let Some(start) = pace.next() {
         match once(pace.args) {
-            Ok(()) => tally.durations.push(start.elapsed()),
+            Ok(()) => tally.succeeded(start.elapsed(), pace.start.elapsed()),
             Err((op, error)) => {
                 *tally.failures.entry(format!("{op} {}", name_of(&error))).or_default() += 1;
             }
@@ -137,9 +139,24 @@ impl Pace<'_> {
 // === impl Tally ===
 
 impl Tally {
+    fn succeeded(&mut self, duration: Duration, at: Duration) {
+        self.durations.push(duration);
+        *self.at_second(usize::try_from(at.as_secs()).unwrap_or(usize::MAX)) += 1;
+    }
+
+    fn at_second(&mut self, second: usize) -> &mut u64 {
+        if self.each_second.len() <= second {
+            self.each_second.resize(second + 1, 0);
+        }
+        &mut self.each_second[second]
+    }
+
     fn add(&mut self, other: Self) {
-        let Self { durations, failures } = other;
+        let Self { durations, each_second, failures } = other;
         self.durations.extend(durations);
+        for (second, count) in each_second.into_iter().enumerate() {
+            *self.at_second(second) += count;
+        }
         for (name, count) in failures {
             *self.failures.entry(name).or_default() += count;
         }
@@ -151,6 +168,7 @@ impl Tally {
         say(&json!({
             "event": "load",
             "connections": self.durations.len(),
+            "each_second": self.each_second,
             "failures": self.failures,
             "elapsed_ms": milliseconds(elapsed),
             "median_ms": at(self.durations.len() / 2),
