@@ -53,7 +53,8 @@ fn a_pod_that_takes_all_it_can_leaves_something_to_another() {
     let taken: Vec<_> = (0..100).map(|_| greedy.take(LARGEST)).collect();
     assert_eq!(taken.iter().filter(|buffer| buffer.len() == LARGEST).count(), 32);
     let neighbour = PodPool { pool: &pool, account: &neighbour };
-    let taken: Vec<_> = (0..16).map(|_| neighbour.take(LARGEST)).collect();
+    // Less by what the greedy pod always gets.
+    let taken: Vec<_> = (0..15).map(|_| neighbour.take(LARGEST)).collect();
     assert!(taken.iter().all(|buffer| buffer.len() == LARGEST));
 }
 
