@@ -1,6 +1,11 @@
 //! Takes connections from a listener, each into a task of its own.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use model::{ClientAddr, OriginalDst, canonical};
 use socket2::SockRef;
@@ -16,6 +21,7 @@ use crate::{
     inbound, outbound,
     pods::{Admission, OpenPod, Presence},
     record::Record,
+    seldom::Seldom,
     shared::Shared,
     spare::is_out_of_descriptors,
     stream::Stream,
@@ -32,7 +38,7 @@ pub(crate) async fn accept_loop(
     direction: Direction,
 ) {
     let accepting = async {
-        let mut pause = None;
+        let (mut pause, mut warning) = (None, Seldom::default());
         loop {
             match listener.accept().await {
                 Ok((stream, client)) => {
@@ -46,8 +52,8 @@ pub(crate) async fn accept_loop(
                 Err(error) => {
                     if is_out_of_descriptors(&error) && refuse_all(&shared, &pod, direction, &listener) {
                         pause = None;
-                    } else if pause.is_none() {
-                        tracing::warn!(pod = %pod.name, %direction, %error, "Cannot accept; will retry");
+                    } else if let Some(times) = warning.happened(Instant::now()) {
+                        tracing::warn!(pod = %pod.name, %direction, times, %error, "Cannot accept; will retry");
                     }
                     // It does not pass sooner for asking. Without a descriptor the kernel cannot even say that
                     // nobody waits.
