@@ -69,6 +69,20 @@ fn nine_thousand_connections_of_one_pod_to_one_destination() {
     }
 }
 
+/// The proxy's own connections need ports too, and are not to halve those that the application has.
+#[test]
+fn a_pod_has_all_its_ports_for_one_destination_elsewhere() {
+    let mesh = Mesh::labelled("ports");
+    let (client, elsewhere) = (mesh.pod("client"), mesh.stranger("elsewhere"));
+    let _server = elsewhere.serve(Mode::Crowd, PORT).unwrap();
+    client.sysctl("net/ipv4/ip_local_port_range", "32768 32967").unwrap();
+    for ip in elsewhere.ips() {
+        let mut crowd = client.crowd((ip, PORT).into(), 200, &[]).unwrap();
+        assert_eq!(crowd.standing().unwrap(), Count::all(200), "{ip}");
+        crowd.end().unwrap();
+    }
+}
+
 /// A client that opens and ends connections faster than its ports come back: all of them are in TIME_WAIT soon, and
 /// are used again from there, as `tcp_tw_reuse` allows after a second.
 #[test]

@@ -121,7 +121,7 @@ impl Kind {
             Some(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::ECONNABORTED | Errno::EPIPE) => Self::Reset,
             Some(Errno::ETIMEDOUT) => Self::TimedOut,
             Some(Errno::EMFILE | Errno::ENFILE) => Self::OutOfDescriptors,
-            Some(Errno::EADDRNOTAVAIL) => Self::NoPort,
+            Some(Errno::EADDRNOTAVAIL | Errno::EADDRINUSE) => Self::NoPort,
             Some(
                 Errno::EHOSTUNREACH
                 | Errno::ENETUNREACH
