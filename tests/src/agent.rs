@@ -26,6 +26,8 @@ pub struct Agent {
 /// What `millstream agent` gets besides the source, the node and the run directory.
 #[derive(Clone, Debug, Default)]
 pub struct AgentOptions {
+    /// How many files it may have open (`RLIMIT_NOFILE`), if not as many as we.
+    pub files: Option<u32>,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -49,6 +51,12 @@ impl AgentOptions {
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn files(mut self, files: u32) -> Self {
+        self.files = Some(files);
         self
     }
 
@@ -78,7 +86,9 @@ impl Agent {
     /// Starts it without waiting for anything.
     pub fn launch_unready(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the agent of {} runs already", self.node.name());
-        let mut command = self.place.command(&[millstream()?])?;
+        let limited = self.options.files.map(|files| ["prlimit".into(), format!("--nofile={files}").into()]);
+        let words = limited.into_iter().flatten().chain([millstream()?]).collect::<Vec<PathBuf>>();
+        let mut command = self.place.command(&words)?;
         command
             .arg("agent")
             .arg("--source")
@@ -142,6 +152,13 @@ impl Agent {
 
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
+    }
+
+    /// Changes how many files it may have open; the hard limit stays.
+    pub fn limit_files(&self, files: u32) -> Result<()> {
+        let pid = self.pid().context("the agent does not run")?;
+        let args = ["prlimit", &format!("--nofile={files}:"), "--pid", &pid.to_string()];
+        self.node.run(&args)?.stdout().map(drop)
     }
 
     pub fn node(&self) -> &Node {

@@ -32,6 +32,7 @@
 pub mod address;
 mod agent;
 mod cgroup;
+mod crowd;
 mod hold;
 mod lab;
 pub mod manifest;
@@ -49,6 +50,7 @@ pub mod standing;
 mod teardown;
 
 pub use agent::{Agent, AgentOptions, millstream};
+pub use crowd::{Count, Crowd};
 pub use hold::Held;
 pub use lab::{Lab, LabId};
 pub use node::Node;

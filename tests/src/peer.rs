@@ -17,6 +17,8 @@ use crate::{
 pub enum Mode {
     /// Sends back what it gets, and ends when the client ends.
     Echo,
+    /// The same for thousands of clients, of which it tells nothing.
+    Crowd,
     /// Answers HTTP with its name, the path, and the address of the client as it sees it.
     Http,
     /// Speaks first, then echoes.
@@ -58,7 +60,7 @@ pub enum Connected {
 }
 
 /// The program `peer`: built with the tests, found beside them.
-fn program() -> Result<PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
     let own = env::current_exe()?;
     let dirs = own.ancestors().skip(1).take(2);
     let mut candidates = dirs.map(|dir| dir.join("peer"));
@@ -197,6 +199,11 @@ impl Load {
     pub fn stop(mut self) -> Result<Value> {
         self.0.close_stdin();
         self.0.json(PATIENCE)
+    }
+
+    /// Waits until it has opened as many as `--count` says; the same numbers.
+    pub fn outcome(mut self, patience: Duration) -> Result<Value> {
+        self.0.json(patience)
     }
 }
 

@@ -129,6 +129,21 @@ impl Place {
         Ok(text.with_context(|| format!("cannot read {}", path.display()))?.trim().to_owned())
     }
 
+    /// A counter of the network stack of the namespace, as `nstat` names it: `TcpExt` `TCPSynRetrans`.
+    pub fn network_counter(&self, group: &str, name: &str) -> Result<u64> {
+        let text = self.exec(|| -> io::Result<String> {
+            let read = |file| fs::read_to_string(format!("/proc/thread-self/net/{file}"));
+            Ok(read("netstat")? + &read("snmp")?)
+        })??;
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(group)?.strip_prefix(':'));
+        // One line has the names, the next the numbers.
+        let (names, numbers) =
+            lines.next().zip(lines.next()).with_context(|| format!("no counters {group}"))?;
+        let mut counters = names.split_whitespace().zip(numbers.split_whitespace());
+        let (_, number) = counters.find(|(n, _)| *n == name).with_context(|| format!("no counter {name}"))?;
+        Ok(number.parse()?)
+    }
+
     pub(crate) fn within<T>(&self, f: impl AsyncFnOnce(netlink::Links) -> Result<T>) -> Result<T> {
         netlink::within(&self.netns, f).with_context(|| format!("in the network of {}", self.name))
     }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use crate::{
     address::{self, Addresses, Families},
     cgroup,
+    crowd::Crowd,
     lab::lock,
     manifest::{self, Labels, PodObject},
     namespace,
@@ -243,6 +244,11 @@ impl Pod {
     /// Opens short connections to an echo server, one after the other, until stopped.
     pub fn load(&self, addr: SocketAddr, args: &[&str]) -> Result<Load> {
         Load::start(self, addr, args)
+    }
+
+    /// Opens many connections to a server of mode `echo` or `crowd`, and holds them.
+    pub fn crowd(&self, addr: SocketAddr, connections: usize, args: &[&str]) -> Result<Crowd> {
+        Crowd::start(self, addr, connections, args)
     }
 }
 

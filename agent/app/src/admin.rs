@@ -113,7 +113,8 @@ impl Admin {
 
     fn pods(&self) -> Vec<PodRow> {
         let open = |uid: &model::PodUid| self.proxy.open_connections(uid);
-        answers::pods(&self.snapshot(), &self.agent.node, &self.board.read(), open)
+        let rows = answers::pods(&self.snapshot(), &self.agent.node, &self.board.read(), open);
+        answers::with_refused(rows, &self.proxy.refused())
     }
 
     fn status(&self) -> Status {
@@ -128,6 +129,7 @@ impl Admin {
         if !ready {
             problems.push("not ready: the first snapshot is not in force yet".to_owned());
         }
+        problems.extend(answers::refusals(&self.proxy.refused()));
         let ended = self.proxy.reasons().into_iter().filter(|(_, connections)| *connections > 0);
         Status {
             node: self.agent.node.clone(),

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::{
     admin::{self, Admin},
     config::{Config, positive},
+    descriptors,
     enroller::Enroller,
     listeners::ProxyListeners,
     logging::LogFilter,
@@ -40,6 +41,9 @@ pub struct Options {
 /// `millstream cleanup` releases them.
 pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    let files = descriptors::raise_limit().context("cannot raise the limit of open files (RLIMIT_NOFILE)")?;
+    let proxy_config = config.proxy(files)?;
+    let connections = proxy_config.limits.connections;
     let run_dir = options.run_dir;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
@@ -75,7 +79,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     };
     let mut source = tokio::spawn(source.run(publish, refuse, reloads));
 
-    let proxy = Proxy::new(config.proxy(), options.node.as_str().into(), snapshots.clone());
+    let proxy = Proxy::new(proxy_config, options.node.as_str().into(), snapshots.clone());
     // Before the first listener is in its slot: without a pulse, nobody would be steered to it.
     crate::canary::start(&proxy, Pulse::open(&capture_config.pins)?, positive(config.canary.dead_after))?;
     let board = PhaseBoard::new();
@@ -102,7 +106,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         log,
     };
     let serving = tokio::spawn(admin.serve(admin::bind(&run_dir.socket())?));
-    info!(node = %options.node, pid = std::process::id(), "Agent started");
+    info!(node = %options.node, pid = std::process::id(), files, connections, "Agent started");
 
     let ended = tokio::select! {
         ended = until_told_to_end(&reload) => ended,

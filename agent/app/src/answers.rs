@@ -1,13 +1,17 @@
 //! PURE. Answers from what is known: the same functions serve a running agent and its absence.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use model::{Affinity, Endpoint, EndpointState, Exclusion, Origin, Pod, PodUid, Service, Snapshot};
+use proxy::Refused;
 
 use crate::{
     api::{ConnectionRow, EndpointRow, ExclusionRow, PodCounts, PodRow, PodState, ServiceRow},
     pods::{Phase, Phases},
 };
+
+/// How long a want of room is a problem after it was felt last.
+const LATELY: Duration = Duration::from_secs(300);
 
 /// The pods of a node, in name order.
 pub fn pods(
@@ -30,6 +34,28 @@ pub fn with_older(mut rows: Vec<PodRow>, older: &BTreeMap<PodUid, usize>) -> Vec
     rows
 }
 
+/// Adds what was reset for want of room.
+pub fn with_refused(mut rows: Vec<PodRow>, refused: &[Refused]) -> Vec<PodRow> {
+    for row in &mut rows {
+        let of_pod = refused.iter().find(|refused| refused.pod_uid.as_str() == row.uid);
+        row.refused_connections = of_pod.map_or(0, total);
+    }
+    rows
+}
+
+/// The pods that lack room now or did lately, one sentence each.
+pub fn refusals(refused: &[Refused]) -> Vec<String> {
+    let lately = refused.iter().filter(|refused| refused.last.1 <= LATELY);
+    lately
+        .map(|refused| {
+            let connections = total(refused);
+            let plural = if connections == 1 { " was" } else { "s were" };
+            let Refused { pod, last: (because, _), .. } = refused;
+            format!("{connections} connection{plural} reset for want of room in pod {pod}, the last because {because}")
+        })
+        .collect()
+}
+
 pub fn count(rows: &[PodRow]) -> PodCounts {
     let of = |state| rows.iter().filter(|row| row.state == state).count();
     PodCounts {
@@ -49,6 +75,10 @@ pub fn connections(rows: Vec<proxy::ConnectionRow>) -> Vec<ConnectionRow> {
     rows.into_iter().map(connection).collect()
 }
 
+fn total(refused: &Refused) -> u64 {
+    refused.connections.iter().map(|(_, count)| count).sum()
+}
+
 fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> usize) -> PodRow {
     let enrolment = pod.enrolment.to_string();
     let (state, because) = match phase {
@@ -66,6 +96,7 @@ fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> us
         state,
         connections: connections(&pod.uid),
         older_connections: None,
+        refused_connections: 0,
         when_agent_down: pod.when_agent_down.to_string(),
         exclusions: pod.exclusions.iter().map(exclusion).collect(),
         refused_exclusions: pod.refused_exclusions.clone(),
@@ -96,6 +127,7 @@ fn vanished<'a>(
         },
         connections: connections(uid),
         older_connections: None,
+        refused_connections: 0,
         when_agent_down: String::new(),
         exclusions: Vec::new(),
         refused_exclusions: Vec::new(),

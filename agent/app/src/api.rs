@@ -102,6 +102,8 @@ pub struct PodRow {
     /// Connections of a captured pod that are older than its capture, and not captured; `null` where that cannot
     /// be told.
     pub older_connections: Option<usize>,
+    /// Connections that were reset at once for want of room, since the agent has the pod.
+    pub refused_connections: u64,
     pub when_agent_down: String,
     /// What passes without the proxy, and who asks for it.
     pub exclusions: Vec<ExclusionRow>,

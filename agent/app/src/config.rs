@@ -11,8 +11,9 @@ use route::SameNode;
 use serde::Deserialize;
 
 mod exclusions;
+mod quantity;
 
-pub use self::exclusions::Exclusions;
+pub use self::{exclusions::Exclusions, quantity::Quantity};
 
 /// What `millstream agent --config FILE` reads.
 ///
@@ -32,6 +33,11 @@ pub use self::exclusions::Exclusions;
 /// proxy:
 ///   connect-timeout: 10s
 ///   idle-timeout: 1h                # default: never
+/// limits:                           # a connection beyond them is reset at once
+///   connections: 9500               # default: half of the files that the agent may open, less its own
+///   connections-per-pod: 9500       # default: what is free; a twentieth is kept for pods that have few
+///   buffers: 256Mi                  # of the proxy, in use; beyond it a stream has 4 KiB each way
+///   buffers-per-pod: 64Mi           # default: a quarter of buffers
 /// drain:
 ///   release: 1h                     # how long a released pod's captured connections may go on
 ///   shutdown: 20s                   # how long they may go on after SIGTERM
@@ -52,6 +58,7 @@ pub struct Config {
     pub enrolment: Enrolment,
     pub exclusions: Exclusions,
     pub proxy: Proxy,
+    pub limits: Limits,
     pub drain: Drain,
     pub canary: Canary,
     #[serde(rename = "same-node")]
@@ -74,6 +81,19 @@ pub struct Proxy {
     pub idle_timeout: Option<SignedDuration>,
     /// How long a connection is idle before the application's wish for keepalive is looked up.
     pub keepalive_probe_after: SignedDuration,
+}
+
+/// How much the pods may take of the proxy. Where a field is left out, the rest decides.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Limits {
+    /// Of all pods together. Each needs two file descriptors of the agent.
+    pub connections: Option<usize>,
+    /// Of one pod: those that were accepted in its namespace, whoever dialled.
+    pub connections_per_pod: Option<usize>,
+    /// Memory for what was read and is not yet written, of all pods together.
+    pub buffers: Option<Quantity>,
+    pub buffers_per_pod: Option<Quantity>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -144,6 +164,7 @@ impl Config {
             "canary.dead-after: less than {SHORTEST_DEAD_AFTER:#}, which any busy moment would outlast"
         );
         self.exclusions()?;
+        self.limits.check()?;
         self.enrolment().map(drop)
     }
 
@@ -156,14 +177,16 @@ impl Config {
         self.exclusions.config()
     }
 
-    pub fn proxy(&self) -> ProxyConfig {
-        ProxyConfig {
+    /// For a process that may have `files` open.
+    pub fn proxy(&self, files: u64) -> Result<ProxyConfig> {
+        Ok(ProxyConfig {
+            limits: self.limits.within(files)?,
             connect_timeout: positive(self.proxy.connect_timeout),
             idle_timeout: self.proxy.idle_timeout.map(positive),
             keepalive_probe_after: Some(positive(self.proxy.keepalive_probe_after)),
             same_node: self.same_node,
             ..ProxyConfig::new(self.steering.marks)
-        }
+        })
     }
 }
 
@@ -184,6 +207,52 @@ impl Default for Proxy {
             idle_timeout: None,
             keepalive_probe_after: SignedDuration::from_secs(15),
         }
+    }
+}
+
+// === impl Limits ===
+
+impl Limits {
+    fn check(&self) -> Result<()> {
+        let Self { connections, connections_per_pod, buffers, buffers_per_pod } = *self;
+        let buffers = buffers.map(Quantity::bytes);
+        let buffers_per_pod = buffers_per_pod.map(Quantity::bytes);
+        for (field, value) in [
+            ("limits.connections", connections),
+            ("limits.connections-per-pod", connections_per_pod),
+            ("limits.buffers", buffers),
+            ("limits.buffers-per-pod", buffers_per_pod),
+        ] {
+            ensure!(value != Some(0), "{field}: must be more than nothing");
+        }
+        for (field, whole, part) in [
+            ("limits.connections", connections, connections_per_pod),
+            ("limits.buffers", buffers, buffers_per_pod),
+        ] {
+            let (Some(whole), Some(part)) = (whole, part) else { continue };
+            ensure!(part <= whole, "{field}-per-pod: {part} is more than {field}, {whole}");
+        }
+        Ok(())
+    }
+
+    /// What they amount to in a process that may have `files` open.
+    fn within(&self, files: u64) -> Result<proxy::Limits> {
+        let most = proxy::Limits::for_files(files);
+        let connections = self.connections.unwrap_or(most.connections);
+        ensure!(
+            connections <= most.connections,
+            "limits.connections: {connections} are more than {}, for which the {files} files suffice that the agent \
+             may open; raise its hard limit (`ulimit -Hn`, `LimitNOFILE=`) or lower the setting",
+            most.connections
+        );
+        let buffer_bytes = self.buffers.map_or(most.buffer_bytes, Quantity::bytes);
+        let quarter = buffer_bytes.div_ceil(4);
+        Ok(proxy::Limits {
+            connections,
+            connections_per_pod: self.connections_per_pod.map_or(connections, |pod| pod.min(connections)),
+            buffer_bytes,
+            buffer_bytes_per_pod: self.buffers_per_pod.map_or(quarter, |pod| pod.bytes().min(buffer_bytes)),
+        })
     }
 }
 

@@ -9,7 +9,7 @@
 //! In reading order: [`config`] · [`run_dir`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
 //! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) · `older` (connections that were there before) · [`why`] · [`answers`] ·
 //! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
-//! · [`logging`].
+//! · [`logging`] · `descriptors`.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -19,6 +19,7 @@ pub mod api;
 mod canary;
 pub mod client;
 pub mod config;
+mod descriptors;
 pub mod enroller;
 pub mod listeners;
 pub mod logging;

@@ -12,6 +12,10 @@ pub enum Error {
     Program { program: &'static str, source: aya::programs::ProgramError },
     #[error("cannot {op} map {map}")]
     Map { op: &'static str, map: &'static str, source: aya::maps::MapError },
+    #[error(
+        "map {map} is full: it has room for {room} entries, and the pods of this node need more; it is tried again"
+    )]
+    MapFull { map: &'static str, room: u32 },
     #[error("cannot {op} {}", path.display())]
     Pin { op: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot {op} {}", path.display())]

@@ -64,11 +64,7 @@ impl Maps {
     }
 
     pub(crate) fn set_pod(&mut self, netns_cookie: u64, terms: &Terms) -> Result<(), Error> {
-        self.pods.insert(netns_cookie, pod_entry(terms), 0).map_err(|source| Error::Map {
-            op: "write",
-            map: name::PODS,
-            source,
-        })
+        written(name::PODS, limit::PODS, self.pods.insert(netns_cookie, pod_entry(terms), 0))
     }
 
     pub(crate) fn remove_pod(&mut self, netns_cookie: u64) -> Result<(), Error> {
@@ -88,11 +84,8 @@ impl Maps {
     }
 
     pub(crate) fn add_address(&mut self, netns_cookie: u64, address: IpAddr) -> Result<(), Error> {
-        self.addresses.insert(address_key(netns_cookie, address), 1, 0).map_err(|source| Error::Map {
-            op: "write",
-            map: name::ADDRESSES,
-            source,
-        })
+        let key = address_key(netns_cookie, address);
+        written(name::ADDRESSES, limit::ADDRESSES, self.addresses.insert(key, 1, 0))
     }
 
     pub(crate) fn remove_address(&mut self, netns_cookie: u64, address: IpAddr) -> Result<(), Error> {
@@ -118,9 +111,8 @@ impl Maps {
         slot: Slot,
         listener: BorrowedFd<'_>,
     ) -> Result<(), Error> {
-        self.listeners
-            .insert(RawListenerKey::from(ListenerKey { netns_cookie, slot, reserved: 0 }), listener, 0)
-            .map_err(|source| Error::Map { op: "write", map: name::LISTENERS, source })
+        let key = RawListenerKey::from(ListenerKey { netns_cookie, slot, reserved: 0 });
+        written(name::LISTENERS, limit::LISTENERS, self.listeners.insert(key, listener, 0))
     }
 
     pub(crate) fn remove_listener(&mut self, netns_cookie: u64, slot: Slot) -> Result<(), Error> {
@@ -202,6 +194,15 @@ fn address_octets(address: IpAddr) -> [u8; 16] {
         IpAddr::V4(v4) => abi::mapped(v4.octets()),
         IpAddr::V6(v6) => v6.octets(),
     }
+}
+
+fn written(map: &'static str, room: u32, result: Result<(), MapError>) -> Result<(), Error> {
+    result.map_err(|source| match &source {
+        MapError::SyscallError(e) if e.io_error.raw_os_error() == Some(nix::libc::E2BIG) => {
+            Error::MapFull { map, room }
+        }
+        _ => Error::Map { op: "write", map, source },
+    })
 }
 
 /// A missing key is an answer, not an error.

@@ -31,8 +31,8 @@ fn row(pod: &PodRow) -> [String; 5] {
     let plural = if pod.connections == 1 { "" } else { "s" };
     let connections = format!("{} connection{plural}", pod.connections);
     let state = match pod.state {
-        PodState::Captured => format!("captured ({connections}{})", older(pod)),
-        PodState::Releasing => format!("releasing ({connections})"),
+        PodState::Captured => format!("captured ({connections}{}{})", older(pod), refused(pod)),
+        PodState::Releasing => format!("releasing ({connections}{})", refused(pod)),
         PodState::Failed => "failed".to_owned(),
         PodState::Pending => "pending".to_owned(),
         PodState::NotEnrolled => "-".to_owned(),
@@ -56,6 +56,14 @@ fn because(pod: &PodRow) -> String {
         }
     }
     because
+}
+
+/// Those that were reset for want of room; `status` says why.
+fn refused(pod: &PodRow) -> String {
+    match pod.refused_connections {
+        0 => String::new(),
+        refused => format!(", {refused} refused"),
+    }
 }
 
 /// Nothing is said where there are none, which is the rule.

@@ -1,21 +1,29 @@
 //! Takes connections from a listener, each into a task of its own.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use model::{ClientAddr, canonical};
+use model::{ClientAddr, OriginalDst, canonical};
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
 
 use crate::{
-    Direction,
+    Direction, Reason,
     connection::{Accepted, Connection},
     failure::Failure,
     inbound, outbound,
-    pods::{OpenPod, Presence},
+    pods::{Admission, OpenPod, Presence},
     record::Record,
+    seldom::Seldom,
     shared::Shared,
+    spare::is_out_of_descriptors,
     stream::Stream,
 };
 
@@ -30,20 +38,25 @@ pub(crate) async fn accept_loop(
     direction: Direction,
 ) {
     let accepting = async {
-        let mut pause = None;
+        let (mut pause, mut warning) = (None, Seldom::default());
         loop {
             match listener.accept().await {
                 Ok((stream, client)) => {
-                    pause = None;
+                    if pause.take().is_some() {
+                        shared.spare.regain();
+                    }
                     accept(&shared, &pod, direction, stream, client);
                 }
                 // The client gave up while it waited.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Out of descriptors or memory, most likely, which does not pass sooner for asking.
-                    if pause.is_none() {
-                        tracing::warn!(pod = %pod.name, %direction, %error, "Cannot accept; will retry");
+                    if is_out_of_descriptors(&error) && refuse_all(&shared, &pod, direction, &listener) {
+                        pause = None;
+                    } else if let Some(times) = warning.happened(Instant::now()) {
+                        tracing::warn!(pod = %pod.name, %direction, times, %error, "Cannot accept; will retry");
                     }
+                    // It does not pass sooner for asking. Without a descriptor the kernel cannot even say that
+                    // nobody waits.
                     let next = pause.map_or(PAUSES.0, |p: Duration| (p * 2).min(PAUSES.1));
                     pause = Some(next);
                     sleep(next).await;
@@ -64,22 +77,64 @@ fn accept(
     let presence = pod.enter();
     // Listed before its task runs, so that whoever stops the loop finds all that it accepted.
     let record = Record::begin(shared, pod, direction, ClientAddr(canonical(client)));
-    tokio::spawn(serve(Arc::clone(shared), presence, record, Stream::accepted(stream)));
+    match pod.admit() {
+        Ok(admission) => {
+            tokio::spawn(serve(Arc::clone(shared), presence, admission, record, Stream::accepted(stream)));
+        }
+        Err(because) => {
+            let failure = Failure::OverLimit { pod: pod.name.clone(), because };
+            refuse(pod, record, &SockRef::from(&stream), failure);
+        }
+    }
+}
+
+/// Resets all that wait at the listener, as long as there is the spare descriptor for it. Whether any was.
+fn refuse_all(
+    shared: &Arc<Shared>,
+    pod: &Arc<OpenPod>,
+    direction: Direction,
+    listener: &TcpListener,
+) -> bool {
+    let mut refused = false;
+    let one = || {
+        shared.spare.accept(listener, |socket, client| {
+            let record = Record::begin(shared, pod, direction, ClientAddr(canonical(client)));
+            refuse(pod, record, &SockRef::from(&socket), Failure::OutOfDescriptors);
+        })
+    };
+    while one().is_ok() {
+        refused = true;
+    }
+    refused
+}
+
+/// Ends a connection that was not served. Its socket, once it is dropped, is reset.
+fn refuse(pod: &OpenPod, record: Record, client: &SockRef<'_>, failure: Failure) {
+    let addr = client.local_addr().ok().and_then(|addr| addr.as_socket());
+    record.live.learn(|facts| facts.original_dst = addr.map(canonical).map(OriginalDst));
+    conclude(pod, record, Err(failure));
 }
 
 /// Runs one connection to its end. When this is dropped half-way, the sockets go first, then the record is
 /// written, then the pod is left.
-async fn serve(shared: Arc<Shared>, presence: Presence, record: Record, client: Stream) {
+async fn serve(
+    shared: Arc<Shared>,
+    presence: Presence,
+    admission: Admission,
+    record: Record,
+    client: Stream,
+) {
     let live = Arc::clone(&record.live);
-    let connection = Connection { shared, pod: Arc::clone(presence.pod()), live: Arc::clone(&live) };
+    let pod = Arc::clone(presence.pod());
+    let connection = Connection { shared, pod: Arc::clone(&pod), live: Arc::clone(&live) };
     let accepted = Accepted { client, connection };
     let outcome = tokio::select! {
         biased;
         reason = live.ended() => Err(Failure::Ended(reason)),
         outcome = run(live.direction, accepted) => outcome,
     };
-    record.finish(outcome);
-    drop(presence);
+    conclude(&pod, record, outcome);
+    drop((admission, presence));
 }
 
 async fn run(direction: Direction, accepted: Accepted) -> Result<(), Failure> {
@@ -87,4 +142,18 @@ async fn run(direction: Direction, accepted: Accepted) -> Result<(), Failure> {
         Direction::Outbound => outbound::serve(accepted).await,
         Direction::Inbound => inbound::serve(accepted).await,
     }
+}
+
+/// Writes the record; what was refused for want of room is also counted for the pod, and now and then logged.
+fn conclude(pod: &OpenPod, record: Record, outcome: Result<(), Failure>) {
+    if let Err(failure) = &outcome {
+        let reason = failure.reason();
+        if matches!(reason, Reason::PodLimit | Reason::NodeLimit | Reason::OutOfDescriptors) {
+            let because = failure.chain();
+            if let Some(connections) = pod.refusals.note(reason, because.clone()) {
+                tracing::warn!(pod = %pod.name, connections, %reason, %because, "Connections are refused");
+            }
+        }
+    }
+    record.finish(outcome);
 }

@@ -8,7 +8,11 @@ use tokio::{
     spawn,
 };
 
-use crate::{lock::lock, shared::Shared};
+use crate::{
+    buffer::{PodPool, SMALLEST},
+    lock::lock,
+    shared::Shared,
+};
 
 /// Answers byte by byte until the other end is gone.
 ///
@@ -27,5 +31,6 @@ fn take_each_lock(shared: &Shared) {
     let (_snapshot, _pods) = (shared.snapshot(), shared.pods.all());
     let _connections = shared.connections.count();
     drop(lock(&shared.affinities));
-    drop(shared.pool.take(1));
+    let (_admitted, account) = (shared.admitted.account(), shared.buffers.account());
+    drop(PodPool { pool: &shared.pool, account: &account }.take(SMALLEST));
 }

@@ -5,6 +5,8 @@ use std::{ops::RangeInclusive, time::Duration};
 use model::Marks;
 use route::SameNode;
 
+use crate::Limits;
+
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
     pub marks: Marks,
@@ -19,12 +21,14 @@ pub struct ProxyConfig {
     /// How long a connection must be idle before its application is asked whether it wants keepalive;
     /// `None` never asks.
     pub keepalive_probe_after: Option<Duration>,
-    /// Copy buffers grow only while all of them together stay below this.
-    pub max_buffer_bytes: usize,
+    pub limits: Limits,
     /// How many clients of services with `sessionAffinity: ClientIP` are remembered; beyond it the one that
     /// was seen longest ago is forgotten.
     pub max_affinities: usize,
 }
+
+/// The soft limit that a process has where nobody has set another.
+const FILES: u64 = 1_024;
 
 // === impl ProxyConfig ===
 
@@ -40,7 +44,7 @@ impl ProxyConfig {
             // an application may listen on come last.
             delivery_ports: vec![61_000..=65_535, 16_384..=32_767],
             keepalive_probe_after: Some(Duration::from_secs(15)),
-            max_buffer_bytes: 256 << 20,
+            limits: Limits::for_files(FILES),
             max_affinities: 65_536,
         }
     }

@@ -8,6 +8,7 @@ use both_ways::both_ways;
 use socket2::SockRef;
 
 use crate::{
+    buffer::PodPool,
     connection::{Addressed, Connected},
     connections::Stage,
     end::End,
@@ -22,6 +23,7 @@ pub(crate) async fn copy(connected: Connected) -> Result<(), Failure> {
     let Addressed { claim: _claim, connection, client, .. } = addressed;
     connection.live.reached(Stage::Copy);
     let (config, meter) = (&connection.shared.config, &connection.live.meter);
+    let pool = PodPool { pool: &connection.shared.pool, account: &connection.pod.buffers };
 
     let facing = |end| match end {
         End::Client => SockRef::from(client.socket()),
@@ -29,7 +31,7 @@ pub(crate) async fn copy(connected: Connected) -> Result<(), Failure> {
     };
     tokio::select! {
         biased;
-        result = both_ways(client.socket(), server.socket(), &connection.shared.pool, meter) => result?,
+        result = both_ways(client.socket(), server.socket(), pool, meter) => result?,
         failure = idle(config.idle_timeout, meter) => return Err(failure),
         never = keepalive::copy_intent(config.keepalive_probe_after, meter, applications, facing) => match never {},
     }

@@ -6,7 +6,12 @@ use model::{EndpointAddr, ObjectName, OriginalDst};
 use nix::errno::Errno;
 use route::Refusal;
 
-use crate::{Reason, end::End};
+use crate::{
+    Reason,
+    end::End,
+    fair::{Denial, Exceeded},
+    spare::is_out_of_descriptors,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -18,6 +23,12 @@ pub(crate) enum Failure {
     Refused { addr: OriginalDst, because: Refusal },
     #[error("every source port from {client} to {endpoint} is in use")]
     NoSourcePort { client: IpAddr, endpoint: EndpointAddr },
+    #[error("pod {pod} may not have another connection: {because}")]
+    OverLimit { pod: ObjectName, because: Denial },
+    #[error(
+        "the agent has all the files open that RLIMIT_NOFILE allows, or the machine has; raise that or lower limits.connections"
+    )]
+    OutOfDescriptors,
     #[error("cannot enter the network namespace of pod {pod}")]
     Netns { pod: ObjectName, source: netns::Error },
     #[error("cannot {op}")]
@@ -45,8 +56,21 @@ impl Failure {
             Self::Refused { because: Refusal::NoEndpoint, .. } => Reason::NoEndpoint,
             Self::Refused { because: Refusal::NoLocalEndpoint, .. } => Reason::NoLocalEndpoint,
             Self::NoSourcePort { .. } => Reason::NoSourcePort,
+            Self::OverLimit { because, .. } => match because.exceeded {
+                Exceeded::Pod => Reason::PodLimit,
+                Exceeded::Reserve | Exceeded::Node => Reason::NodeLimit,
+            },
+            Self::OutOfDescriptors => Reason::OutOfDescriptors,
+            Self::Netns { source: netns::Error::Open { source, .. }, .. }
+                if is_out_of_descriptors(source) =>
+            {
+                Reason::OutOfDescriptors
+            }
+            Self::Socket { source, .. } if is_out_of_descriptors(source) => Reason::OutOfDescriptors,
             Self::Netns { .. } | Self::Socket { .. } => Reason::Io,
             Self::Connect { source, .. } => match Kind::of(source) {
+                Kind::OutOfDescriptors => Reason::OutOfDescriptors,
+                Kind::NoPort => Reason::NoSourcePort,
                 Kind::Reset => Reason::ConnectRefused,
                 Kind::TimedOut => Reason::ConnectTimeout,
                 Kind::Unreachable => Reason::Unreachable,
@@ -57,7 +81,8 @@ impl Failure {
                 (Kind::Reset, End::Client) => Reason::ClientReset,
                 (Kind::Reset, End::Server) => Reason::ServerReset,
                 (Kind::TimedOut | Kind::Unreachable, _) => Reason::Unreachable,
-                (Kind::Other, _) => Reason::Io,
+                (Kind::OutOfDescriptors, _) => Reason::OutOfDescriptors,
+                (Kind::NoPort | Kind::Other, _) => Reason::Io,
             },
             Self::Idle { .. } => Reason::IdleTimeout,
             Self::Ended(reason) => *reason,
@@ -82,6 +107,8 @@ enum Kind {
     Reset,
     TimedOut,
     Unreachable,
+    OutOfDescriptors,
+    NoPort,
     Other,
 }
 
@@ -93,6 +120,8 @@ impl Kind {
             // EPIPE is what a reset leaves after a half-close.
             Some(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::ECONNABORTED | Errno::EPIPE) => Self::Reset,
             Some(Errno::ETIMEDOUT) => Self::TimedOut,
+            Some(Errno::EMFILE | Errno::ENFILE) => Self::OutOfDescriptors,
+            Some(Errno::EADDRNOTAVAIL | Errno::EADDRINUSE) => Self::NoPort,
             Some(
                 Errno::EHOSTUNREACH
                 | Errno::ENETUNREACH

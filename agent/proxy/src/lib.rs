@@ -14,6 +14,9 @@
 //! which leaves the pod as the application's own would have. That is also the way to a pod of this node where a
 //! network policy may have a say; its inbound listener takes the connection there.
 //!
+//! What a pod may have of connections and copy buffers is in [`Limits`]: a connection beyond them is accepted and
+//! reset at once, and what one pod takes never keeps another from its part.
+//!
 //! A socket that is dropped on the way is reset, and only a copy that saw both ends finish closes it: a
 //! stream that was cut short never looks whole to an application, not even when the agent is killed.
 #![forbid(unsafe_code)]
@@ -42,21 +45,29 @@ mod canary;
 mod connections;
 mod end;
 mod failure;
+mod fair;
 mod keepalive;
+mod ledger;
+mod limits;
 mod load;
 mod lock;
 mod meter;
 mod pods;
+mod refusals;
+mod seldom;
 mod shared;
 mod socket;
+mod spare;
 mod stream;
 mod tuples;
 
 pub use config::ProxyConfig;
 pub use connections::{ConnectionRow, Direction, Stage};
 pub use error::Error;
+pub use limits::Limits;
 pub use proxy::{Drained, Listeners, PodNetns, Proxy};
 pub use reason::Reason;
+pub use refusals::Refused;
 
 #[cfg(test)]
 mod tests;

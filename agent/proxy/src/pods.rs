@@ -16,7 +16,11 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    fair::Denial,
+    ledger::Account,
     lock::{lock, read, write},
+    refusals::Refusals,
+    shared::Shared,
     tuples::{Tuple, Tuples, Wanted},
 };
 
@@ -36,6 +40,10 @@ pub(crate) struct OpenPod {
     /// Cancelled when nothing more is to be accepted here.
     pub(crate) stop: CancellationToken,
     pub(crate) accept_loops: TaskTracker,
+    /// What its copy buffers are counted on.
+    pub(crate) buffers: Account,
+    pub(crate) refusals: Refusals,
+    connections: Account,
     captured: AtomicBool,
     tuples: Mutex<Tuples>,
     activity: watch::Sender<Activity>,
@@ -53,6 +61,10 @@ pub(crate) struct Activity {
 /// One connection that needs the namespace of this pod, counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Presence(Arc<OpenPod>);
+
+/// One connection that was accepted in this pod, on its account until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Admission(Arc<OpenPod>);
 
 /// One tuple of this pod, taken until this is dropped.
 #[derive(Debug)]
@@ -97,6 +109,7 @@ impl OpenPod {
         netns: Arc<Netns>,
         addresses: Vec<IpAddr>,
         listeners: Vec<SocketAddr>,
+        shared: &Shared,
     ) -> Self {
         Self {
             uid,
@@ -106,10 +119,19 @@ impl OpenPod {
             listeners,
             stop: CancellationToken::new(),
             accept_loops: TaskTracker::new(),
+            buffers: shared.buffers.account(),
+            refusals: Refusals::default(),
+            connections: shared.admitted.account(),
             captured: AtomicBool::new(true),
             tuples: Mutex::default(),
             activity: watch::Sender::default(),
         }
+    }
+
+    /// Whether one more connection may be accepted here.
+    pub(crate) fn admit(self: &Arc<Self>) -> Result<Admission, Denial> {
+        self.connections.take(1)?;
+        Ok(Admission(Arc::clone(self)))
     }
 
     pub(crate) fn enter(self: &Arc<Self>) -> Presence {
@@ -163,6 +185,14 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         self.0.activity.send_modify(|activity| activity.live -= 1);
+    }
+}
+
+// === impl Admission ===
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.connections.give_back(1);
     }
 }
 

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    ConnectionRow, Direction, Error, ProxyConfig, Reason, accept::accept_loop, canary, pods::OpenPod,
-    shared::Shared, socket,
+    ConnectionRow, Direction, Error, ProxyConfig, Reason, Refused, accept::accept_loop, canary,
+    pods::OpenPod, shared::Shared, socket,
 };
 
 /// The proxy of a node. Clones are handles to the same.
@@ -91,7 +91,7 @@ impl Proxy {
         let listeners = Listeners::duplicate(v4.as_ref(), v6.as_ref())
             .map_err(|source| Error::Duplicate { pod: name.clone(), source })?;
 
-        let pod = Arc::new(OpenPod::new(uid, name, netns, addresses, bound));
+        let pod = Arc::new(OpenPod::new(uid, name, netns, addresses, bound, &self.0));
         if !self.0.pods.insert(&pod) {
             return Err(Error::AlreadyOpen { pod: pod.name.clone() });
         }
@@ -175,6 +175,11 @@ impl Proxy {
     /// Outside a tokio runtime with IO and time.
     pub fn answer_canary(&self, canary: UnixStream) {
         tokio::spawn(canary::answer(Arc::clone(&self.0), canary));
+    }
+
+    /// The pods of which connections were reset for want of room, and why.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.0.pods.all().iter().filter_map(|pod| pod.refusals.read(&pod.uid, &pod.name)).collect()
     }
 
     /// Stops accepting everywhere, lets connections end until the deadline, and resets the rest. No pod can be

@@ -47,6 +47,12 @@ reasons! {
     OwnConnection = "own-connection",
     /// Every source port for this client and endpoint is in use.
     NoSourcePort = "no-source-port",
+    /// The pod has all the connections that one may have.
+    PodLimit = "pod-limit",
+    /// The node has, or what is left is kept for other pods.
+    NodeLimit = "node-limit",
+    /// The agent may not open another file.
+    OutOfDescriptors = "out-of-descriptors",
     /// The proxy was drained and the connection outlasted the deadline.
     DrainDeadline = "drain-deadline",
     /// The pod was released and the connection outlasted the drain time.

@@ -6,8 +6,8 @@ use model::Snapshot;
 use tokio::sync::watch;
 
 use crate::{
-    ProxyConfig, affinity::Affinities, buffer::Pool, connections::Connections, load::Loads, pods::Pods,
-    reason::Counters,
+    ProxyConfig, affinity::Affinities, buffer::Pool, connections::Connections, ledger::Ledger, load::Loads,
+    pods::Pods, reason::Counters, spare::Spare,
 };
 
 #[derive(Debug)]
@@ -21,6 +21,11 @@ pub(crate) struct Shared {
     pub(crate) loads: Loads,
     pub(crate) affinities: Mutex<Affinities>,
     pub(crate) pool: Pool,
+    /// What is lent of the pool.
+    pub(crate) buffers: Arc<Ledger>,
+    /// How many connections each pod has.
+    pub(crate) admitted: Arc<Ledger>,
+    pub(crate) spare: Spare,
     pub(crate) draining: AtomicBool,
     snapshot: watch::Receiver<Arc<Snapshot>>,
 }
@@ -36,7 +41,10 @@ impl Shared {
             reasons: Counters::default(),
             loads: Loads::default(),
             affinities: Mutex::new(Affinities::new(config.max_affinities)),
-            pool: Pool::new(config.max_buffer_bytes),
+            pool: Pool::default(),
+            buffers: Ledger::new(config.limits.buffers()),
+            admitted: Ledger::new(config.limits.connections()),
+            spare: Spare::new(),
             draining: AtomicBool::new(false),
             snapshot,
             config,

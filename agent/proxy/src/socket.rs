@@ -57,7 +57,7 @@ fn named_delivery(marks: Marks, from: SocketAddr, device: Option<&[u8]>) -> io::
 }
 
 /// A socket that leaves this namespace as one of the application's would: with the bits that the application
-/// had in its mark, and bound to `from` if the application had bound that.
+/// had in its mark, and bound to `from` if the application had bound that; or to a port of ours.
 pub(crate) fn forward(
     marks: Marks,
     mark: u32,
@@ -69,6 +69,8 @@ pub(crate) fn forward(
     if let Some(from) = from {
         // The port is chosen at connect(), where only the whole 4-tuple has to be free.
         nix::sys::socket::setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        // So has one that is given here.
+        socket.set_reuse_address(from.port() != 0)?;
         socket.bind(&from.into())?;
     }
     Ok(socket)

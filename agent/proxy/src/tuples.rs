@@ -27,6 +27,10 @@ pub(crate) enum Wanted {
     FromRange,
 }
 
+/// How many ports of a range are tried at first: with thousands of connections a search of all would take longer
+/// than all the rest of a delivery.
+const GLIMPSE: usize = 64;
+
 #[derive(Debug, Default)]
 pub(crate) struct Tuples {
     /// Counted: a client can reuse its port before the task of its former connection has ended.
@@ -73,7 +77,10 @@ impl Tuples {
         }
         let turn = self.next;
         self.next = self.next.wrapping_add(1);
-        ranges.iter().flat_map(|range| turned(range, turn)).map(tuple).find(|&t| self.claim(t))
+        // A range that is full is not searched to its end before the next one is tried.
+        let glimpses = ranges.iter().flat_map(|range| turned(range, turn).take(GLIMPSE));
+        let all = ranges.iter().flat_map(|range| turned(range, turn));
+        glimpses.chain(all).map(tuple).find(|&t| self.claim(t))
     }
 
     pub(crate) fn forget_delivered(&mut self, tuple: Tuple) {

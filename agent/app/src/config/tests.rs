@@ -35,6 +35,10 @@ fn good_files() {
             "selectors",
             "enrolment: {excludeNamespaces: [], enablementSelectors: [{podSelector: {matchLabels: {a: b}}}]}",
         ),
+        (
+            "limits",
+            "limits: {connections: 100, connections-per-pod: 100, buffers: 64Mi, buffers-per-pod: 1048576}",
+        ),
     ] {
         let file = File::new(name, text);
         Config::read(&file.0).unwrap_or_else(|e| panic!("{name}: {e:#}"));
@@ -57,6 +61,13 @@ fn bad_files_are_refused_by_field() {
         ("no-port", "exclusions: {exclude-inbound-ports: 0}", "exclusions.exclude-inbound-ports"),
         ("no-list", "exclusions: {allow-overrides: [exclude-everything]}", "exclude-everything"),
         ("all-lists", "exclusions: {allow-overrides: all}", "allow-overrides"),
+        ("no-connections", "limits: {connections: 0}", "limits.connections"),
+        ("no-connections-per-pod", "limits: {connections-per-pod: 0}", "limits.connections-per-pod"),
+        ("negative-number", "limits: {connections: -1}", "connections"),
+        ("no-buffers", "limits: {buffers: 0Mi}", "limits.buffers"),
+        ("no-amount", "limits: {buffers: a lot}", "256Mi"),
+        ("more-per-pod", "limits: {connections: 10, connections-per-pod: 11}", "limits.connections-per-pod"),
+        ("larger-per-pod", "limits: {buffers: 1Mi, buffers-per-pod: 2Mi}", "limits.buffers-per-pod"),
         (
             "operator",
             "enrolment: {enablementSelectors: [{podSelector: {matchExpressions: [{key: a, operator: Near}]}}]}",
@@ -67,4 +78,25 @@ fn bad_files_are_refused_by_field() {
         let refusal = format!("{:#}", Config::read(&file.0).unwrap_err());
         assert!(refusal.contains(named) && refusal.contains(".yaml"), "{name}: {refusal}");
     }
+}
+
+#[test]
+fn limits_fit_the_files_that_may_be_open() {
+    let limits = |text: &str, files| Config::parse(text).unwrap().proxy(files).map(|proxy| proxy.limits);
+    for (name, text, files, connections, per_pod) in [
+        ("by default all", "{}", 20_000, 9_500, 9_500),
+        ("fewer for a pod", "limits: {connections-per-pod: 100}", 20_000, 9_500, 100),
+        ("fewer for the node", "limits: {connections: 500}", 20_000, 500, 500),
+        ("more for a pod than there are", "limits: {connections-per-pod: 9000}", 1_024, 384, 384),
+    ] {
+        let limits = limits(text, files).unwrap();
+        assert_eq!((limits.connections, limits.connections_per_pod), (connections, per_pod), "{name}");
+    }
+    let buffers = limits("limits: {buffers: 100Mi}", 1_024).unwrap();
+    assert_eq!((buffers.buffer_bytes, buffers.buffer_bytes_per_pod), (100 << 20, 25 << 20));
+    let refusal = limits("limits: {connections: 500}", 1_024).unwrap_err().to_string();
+    assert!(
+        refusal.contains("limits.connections: 500 are more than 384, for which the 1024 files"),
+        "{refusal}"
+    );
 }

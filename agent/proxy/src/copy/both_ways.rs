@@ -22,7 +22,7 @@ use tokio::{
 
 use super::End;
 use crate::{
-    buffer::{LARGEST, Pool, SMALLEST},
+    buffer::{LARGEST, PodPool, SMALLEST},
     failure::Failure,
     meter::{Meter, Way},
     stream,
@@ -37,7 +37,7 @@ const LEAST_COUNT: usize = TURN / 128;
 pub(crate) async fn both_ways(
     client: &TcpStream,
     server: &TcpStream,
-    pool: &Pool,
+    pool: PodPool<'_>,
     meter: &Meter,
 ) -> Result<(), Failure> {
     let broken = &AtomicBool::new(false);
@@ -75,7 +75,7 @@ struct Pump<'a> {
     from: (End, &'a TcpStream),
     to: (End, &'a TcpStream),
     way: Way,
-    pool: &'a Pool,
+    pool: PodPool<'a>,
     meter: &'a Meter,
     /// One of the ends is gone: no end of data may be announced any more. The first call that meets a reset
     /// takes the error away, and the next read sees what looks like an orderly end.

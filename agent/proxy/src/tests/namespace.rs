@@ -20,7 +20,7 @@ use rtnetlink::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{end::End, keepalive::Application, pods::OpenPod};
+use crate::{ProxyConfig, end::End, keepalive::Application, pods::OpenPod};
 
 pub(super) const CAPTURED: u32 = 0x100;
 pub(super) const AGENT: u32 = 0x200;
@@ -138,7 +138,8 @@ impl Namespace {
     /// When the socket with these addresses in this namespace will send its next keepalive probe.
     pub(super) fn keepalive(&self, local: SocketAddr, remote: SocketAddr) -> Option<Duration> {
         let name = ObjectName::new("shop", "probe");
-        let pod = OpenPod::new(PodUid::new("probe"), name, self.netns(), vec![], vec![]);
+        let proxy = super::proxy(ProxyConfig::new(super::marks()), Arc::default());
+        let pod = OpenPod::new(PodUid::new("probe"), name, self.netns(), vec![], vec![], proxy.shared());
         Application { pod: Arc::new(pod), local, remote, far: End::Client }.keepalive_left().unwrap()
     }
 }

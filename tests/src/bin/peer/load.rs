@@ -1,10 +1,10 @@
-//! Many short connections, to see whether any of them is harmed by what is done meanwhile.
+//! Many short connections, one after the other, to see whether any of them is harmed by what is done meanwhile.
 
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -32,25 +32,43 @@ pub(crate) struct Args {
     /// Pause of a worker between two connections
     #[arg(long, default_value_t = 1)]
     pause_ms: u64,
+    /// Stop after so many connections, instead of at the end of standard input
+    #[arg(long)]
+    count: Option<u64>,
+    /// Connections per second of all workers together, as far as they can; instead of the pause
+    #[arg(long)]
+    rate: Option<u32>,
+}
+
+/// When to go on and when to stop, for all workers.
+struct Pace<'a> {
+    args: &'a Args,
+    start: Instant,
+    begun: AtomicU64,
+    stop: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Tally {
     durations: Vec<Duration>,
+    /// How many ended well in each second since the start.
+    each_second: Vec<u64>,
     failures: BTreeMap<String, u64>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failed> {
-    let stop = AtomicBool::new(false);
     let start = Instant::now();
+    let pace = Pace { args, start, begun: AtomicU64::new(0), stop: AtomicBool::new(false) };
     say(&json!({"event": "ready", "address": args.addr}));
     let mut all = Tally::default();
     thread::scope(|scope| {
-        let work = || worker(args, &stop);
+        let work = || worker(&pace);
         let workers: Vec<_> = (0..args.workers).map(|_| scope.spawn(work)).collect();
-        // The end of standard input is the signal to stop; what is written there does not matter.
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        stop.store(true, Ordering::Relaxed);
+        if args.count.is_none() {
+            // The end of standard input is the signal to stop; what is written there does not matter.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            pace.stop.store(true, Ordering::Relaxed);
+        }
         for worker in workers {
             all.add(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
@@ -59,22 +77,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failed> {
     Ok(())
 }
 
-fn worker(args: &Args, stop: &AtomicBool) -> Tally {
+fn worker(pace: &Pace<'_>) -> Tally {
     let mut tally = Tally::default();
-    loop {
-        let start = Instant::now();
-        match once(args) {
-            Ok(()) => tally.durations.push(start.elapsed()),
+    while let Some(start) = pace.next() {
+        match once(pace.args) {
+            Ok(()) => tally.succeeded(start.elapsed(), pace.start.elapsed()),
             Err((op, error)) => {
                 *tally.failures.entry(format!("{op} {}", name_of(&error))).or_default() += 1;
             }
         }
-        // Asked last: even a load that is stopped at once has tried.
-        if stop.load(Ordering::Relaxed) {
-            return tally;
-        }
-        thread::sleep(Duration::from_millis(args.pause_ms));
     }
+    tally
 }
 
 /// One connection; on failure also which call it was.
@@ -98,12 +111,52 @@ fn once(args: &Args) -> Result<(), (&'static str, io::Error)> {
     )
 }
 
+// === impl Pace ===
+
+impl Pace<'_> {
+    /// Waits until the next connection is due; `None` when there is to be no other. What is late counts from when
+    /// it was due, so that a stall shows in all that waited for it.
+    fn next(&self) -> Option<Instant> {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        // Even a load that is stopped at once has tried.
+        let is_first = number < self.args.workers as u64;
+        let is_enough = self.args.count.is_some_and(|count| count <= number);
+        if is_enough || !is_first && self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let Some(rate) = self.args.rate else {
+            if !is_first {
+                thread::sleep(Duration::from_millis(self.args.pause_ms));
+            }
+            return Some(Instant::now());
+        };
+        let due = self.start + Duration::from_secs_f64(number as f64 / f64::from(rate));
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        Some(due)
+    }
+}
+
 // === impl Tally ===
 
 impl Tally {
+    fn succeeded(&mut self, duration: Duration, at: Duration) {
+        self.durations.push(duration);
+        *self.at_second(usize::try_from(at.as_secs()).unwrap_or(usize::MAX)) += 1;
+    }
+
+    fn at_second(&mut self, second: usize) -> &mut u64 {
+        if self.each_second.len() <= second {
+            self.each_second.resize(second + 1, 0);
+        }
+        &mut self.each_second[second]
+    }
+
     fn add(&mut self, other: Self) {
-        let Self { durations, failures } = other;
+        let Self { durations, each_second, failures } = other;
         self.durations.extend(durations);
+        for (second, count) in each_second.into_iter().enumerate() {
+            *self.at_second(second) += count;
+        }
         for (name, count) in failures {
             *self.failures.entry(name).or_default() += count;
         }
@@ -115,9 +168,11 @@ impl Tally {
         say(&json!({
             "event": "load",
             "connections": self.durations.len(),
+            "each_second": self.each_second,
             "failures": self.failures,
             "elapsed_ms": milliseconds(elapsed),
             "median_ms": at(self.durations.len() / 2),
+            "p99_ms": at(self.durations.len() * 99 / 100),
             "slowest_ms": at(self.durations.len().saturating_sub(1)),
         }));
     }

@@ -6,7 +6,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+mod crowd;
 mod dial;
 mod load;
 mod pattern;
@@ -25,15 +27,19 @@ enum Command {
     Serve(serve::Args),
     /// Open one connection
     Dial(dial::Args),
-    /// Open short connections until standard input ends
+    /// Open short connections, one after the other
     Load(load::Args),
+    /// Open many connections and hold them until standard input ends
+    Crowd(crowd::Args),
 }
 
 fn main() -> ExitCode {
+    raise_file_limit();
     let done = match Args::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Dial(args) => dial::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Crowd(args) => crowd::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,5 +47,12 @@ fn main() -> ExitCode {
             failed.say();
             ExitCode::FAILURE
         }
+    }
+}
+
+/// A crowd needs more files than a process may open by default. Where it may not, whoever runs short will say so.
+fn raise_file_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }

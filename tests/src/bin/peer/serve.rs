@@ -16,6 +16,7 @@ use crate::{
     say::{Failed, failed, name_of, say},
 };
 
+mod crowd;
 mod http;
 
 #[derive(clap::Args, Clone)]
@@ -45,6 +46,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failed> {
     say(&json!({"event": "ready", "address": address}));
     if let Mode::Http = args.mode {
         return http::serve(listener, args.name).map_err(failed("serve", Instant::now()));
+    }
+    if let Mode::Crowd = args.mode {
+        return crowd::serve(listener).map_err(failed("serve", Instant::now()));
     }
     loop {
         let (stream, client) = listener.accept().map_err(failed("accept", Instant::now()))?;
@@ -112,8 +116,8 @@ fn answer(stream: &TcpStream, args: &Args, check: &mut Check) -> io::Result<()> 
             stream.shutdown(Shutdown::Write)?;
             pattern::receive(stream, check)
         }
-        // Has a runtime of its own.
-        Mode::Http => Ok(()),
+        // These have a runtime of their own.
+        Mode::Http | Mode::Crowd => Ok(()),
     }
 }
 

@@ -9,13 +9,13 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Reason, stream::Stream};
+use crate::{Reason, buffer::Pool, fair::Share, ledger::Ledger, stream::Stream};
 
 /// `client` and `server` are the applications' ends of a connection that is copied in between.
 struct Copied {
     client: TcpStream,
     server: TcpStream,
-    pool: Arc<Pool>,
+    buffers: Arc<Ledger>,
     meter: Arc<Meter>,
     outcome: JoinHandle<Result<(), Failure>>,
 }
@@ -135,7 +135,7 @@ async fn single_bytes_are_not_held_back_and_idle_streams_hold_no_buffer() {
         assert_eq!(copied.server.read_u8().await.unwrap(), byte);
     }
     // The buffer goes back after the byte was written: let the copy come to that.
-    while copied.pool.lent() != 0 {
+    while copied.buffers.used() != 0 {
         yield_now().await;
     }
 }
@@ -156,7 +156,7 @@ async fn urgent_data_stays_in_its_place_and_stops_nothing() {
 async fn a_slow_reader_stops_the_writer_and_memory_stays_bounded() {
     let mut copied = Copied::new().await;
     let written = fill(&copied.client).await;
-    assert!(copied.pool.lent() <= LARGEST, "{}", copied.pool.lent());
+    assert!(copied.buffers.used() <= LARGEST, "{}", copied.buffers.used());
     copied.client.shutdown().await.unwrap();
     assert_eq!(read_to_end(&mut copied.server).await.len(), written, "and nothing is lost");
 }
@@ -228,20 +228,21 @@ impl Copied {
     async fn new() -> Self {
         let (client, near) = pair().await;
         let (far, server) = pair().await;
-        let pool = Arc::new(Pool::new(64 << 20));
+        let buffers = Ledger::new(Share { node: 64 << 20, pod: 64 << 20, reserve: 0 });
         let meter = Arc::new(Meter::new());
         for ours in [&near, &far] {
             SockRef::from(ours).set_linger(Some(Duration::ZERO)).unwrap();
             SockRef::from(ours).set_out_of_band_inline(true).unwrap();
         }
-        let (lent, counted) = (Arc::clone(&pool), Arc::clone(&meter));
+        let (account, counted) = (buffers.account(), Arc::clone(&meter));
         let outcome = tokio::spawn(async move {
-            both_ways(&near, &far, &lent, &counted).await?;
+            let pool = PodPool { pool: &Pool::default(), account: &account };
+            both_ways(&near, &far, pool, &counted).await?;
             Stream::accepted(near).close();
             Stream::accepted(far).close();
             Ok(())
         });
-        Self { client, server, pool, meter, outcome }
+        Self { client, server, buffers, meter, outcome }
     }
 
     async fn reason(self) -> Reason {

@@ -1,0 +1,127 @@
+//! A map with no room left: the pod that does not fit says so, those that fit go on.
+
+use std::{net::TcpListener, os::fd::AsFd};
+
+use abi::{AddressKey, PodEntry, RawListenerKey, limit, name};
+use aya::maps::{HashMap, Map, MapData, SockHash};
+use harness::Node;
+
+use crate::{
+    mesh::{Mesh, NAMESPACE, assert_same, dial, echo, fingerprint},
+    steering::wait_for,
+};
+
+/// Fills a map with what belongs to no pod; emptied again when dropped.
+struct Stuffing {
+    map: Filled,
+    keys: Vec<u64>,
+}
+
+enum Filled {
+    Pods(HashMap<MapData, u64, PodEntry>),
+    Addresses(HashMap<MapData, AddressKey, u8>),
+    /// With the socket that is in all its slots.
+    Listeners(SockHash<MapData, RawListenerKey>, TcpListener),
+}
+
+#[test]
+fn a_pod_for_which_a_map_has_no_room_fails_by_name_and_is_captured_when_there_is() {
+    let mesh = Mesh::labelled("fullmap");
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let _listening = echo(&server, 7);
+    for (map, room) in
+        [(name::PODS, limit::PODS), (name::ADDRESSES, limit::ADDRESSES), (name::LISTENERS, limit::LISTENERS)]
+    {
+        let stuffing = Stuffing::of(&mesh.node, map);
+        assert!(stuffing.keys.len() < room as usize, "nothing of the pods in {map}");
+        let late =
+            mesh.node.pod(NAMESPACE, &format!("late-{}", map.to_lowercase())).start_unannounced().unwrap();
+        let before = fingerprint(&late);
+        late.announce().unwrap();
+        let because = || {
+            let rows = mesh.ask(&["pods"]);
+            let row = rows.as_array().unwrap().iter().find(|row| row["uid"] == *late.uid())?;
+            (row["state"] == "failed").then(|| row["because"].as_str().unwrap().to_owned())
+        };
+        wait_for(|| because().is_some());
+        let because = because().unwrap();
+        assert!(because.contains(&format!("map {map} is full: it has room for {room} entries")), "{because}");
+        assert_same(&fingerprint(&late), &before);
+
+        let (mut connection, local) = dial(&client, (server.v4(), 7), &[]);
+        connection.ping("those that fit go on").unwrap();
+        assert!(mesh.is_proxied(local), "{map}");
+
+        drop(stuffing);
+        mesh.agent.wait_captured(&late).unwrap();
+        let (mut connection, local) = dial(&late, (server.v4(), 7), &[]);
+        connection.ping("room at last").unwrap();
+        assert!(mesh.is_proxied(local), "{map}");
+    }
+}
+
+// === impl Stuffing ===
+
+impl Stuffing {
+    fn of(node: &Node, map: &str) -> Self {
+        let pin = node.pin_dir().join(format!("v{}", abi::VERSION)).join(map);
+        let data = MapData::from_pin(&pin).unwrap();
+        let map = match map {
+            name::PODS => Filled::Pods(Map::HashMap(data).try_into().unwrap()),
+            name::ADDRESSES => Filled::Addresses(Map::HashMap(data).try_into().unwrap()),
+            _ => Filled::Listeners(
+                Map::SockHash(data).try_into().unwrap(),
+                TcpListener::bind("127.0.0.1:0").unwrap(),
+            ),
+        };
+        let mut stuffing = Self { map, keys: Vec::new() };
+        // No namespace has such a cookie: the kernel counts them from one.
+        for key in u64::MAX / 2.. {
+            if !stuffing.insert(key) {
+                return stuffing;
+            }
+            stuffing.keys.push(key);
+        }
+        unreachable!("every map has an end")
+    }
+
+    /// `false` when the map is full.
+    fn insert(&mut self, key: u64) -> bool {
+        let inserted = match &mut self.map {
+            Filled::Pods(map) => {
+                map.insert(key, PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] }, 0)
+            }
+            Filled::Addresses(map) => map.insert(address(key), 1, 0),
+            Filled::Listeners(map, socket) => map.insert(listener(key), socket.as_fd(), 0),
+        };
+        match inserted {
+            Ok(()) => true,
+            Err(error) => {
+                assert!(format!("{error:?}").contains("ArgumentListTooLong"), "{error:?}");
+                false
+            }
+        }
+    }
+}
+
+impl Drop for Stuffing {
+    fn drop(&mut self) {
+        for key in self.keys.drain(..) {
+            let removed = match &mut self.map {
+                Filled::Pods(map) => map.remove(&key),
+                Filled::Addresses(map) => map.remove(&address(key)),
+                Filled::Listeners(map, _) => map.remove(&listener(key)),
+            };
+            // The maps go with the lab in any case.
+            drop(removed);
+        }
+    }
+}
+
+fn address(netns_cookie: u64) -> AddressKey {
+    AddressKey { netns_cookie, address: [0; 16] }
+}
+
+fn listener(netns_cookie: u64) -> RawListenerKey {
+    RawListenerKey { netns_cookie, slot: 0, reserved: 0 }
+}
