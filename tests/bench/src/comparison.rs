@@ -72,7 +72,7 @@ impl Comparison {
         report.sections.push(Section {
             title: "Cost",
             text: "CPU time of the whole machine (both cores, both pods) divided by the work done, and of it the \
-                   proxy's; the most memory that the proxy ever had, in a process that did nothing else.",
+                   proxy's; the most memory that the proxy had meanwhile.",
             table: self.cost(),
         });
         for figure in Figure::ALL {

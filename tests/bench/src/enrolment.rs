@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::{SchedClassifier, TcAttachType, tc::TcAttachOptions};
-use harness::Pod;
+use harness::{AgentOptions, Pod};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ struct Captured {
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let strangers = Strangers::look();
-    let stage = Stage::build(Road::Beside)?;
+    let stage = Stage::with(Road::Beside, AgentOptions::default().arg("--log-json"))?;
     let pods: Vec<Pod> = (0..PODS)
         .map(|number| stage.node.pod(CROWD, &format!("pod{number}")).start())
         .collect::<Result<_>>()?;

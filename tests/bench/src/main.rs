@@ -63,6 +63,7 @@ enum Part {
     #[value(name = "connect-16")]
     Connect16,
     Http,
+    HttpClose,
     /// What an uncaptured pod pays
     Uncaptured,
     /// What the guard costs
@@ -107,7 +108,14 @@ fn run(args: &Args) -> Result<()> {
             Part::Enrolment => enrolment::run(&mut report)?,
             Part::Memory => memory::run(&mut report)?,
             Part::Sustained => sustained::run(&mut report, seconds * SUSTAINED)?,
-            Part::Bulk1 | Part::Bulk8 | Part::Ping | Part::Connect1 | Part::Connect16 | Part::Http => {}
+            // Compared above.
+            Part::Bulk1
+            | Part::Bulk8
+            | Part::Ping
+            | Part::Connect1
+            | Part::Connect16
+            | Part::Http
+            | Part::HttpClose => {}
         }
     }
     profile::run(&mut report, seconds)?;
@@ -136,6 +144,7 @@ impl Part {
             Self::Connect1 => Some(Workload::Connect1),
             Self::Connect16 => Some(Workload::Connect16),
             Self::Http => Some(Workload::Http),
+            Self::HttpClose => Some(Workload::HttpClose),
             Self::Uncaptured | Self::Guard | Self::Enrolment | Self::Memory | Self::Sustained => None,
         }
     }

@@ -15,26 +15,28 @@ const MOST_IDLE: Bound = Bound::AtMost(15.0);
 const MOST_EACH: Bound = Bound::AtMost(16.0);
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
-    let mut table = Table::new(&["", "no connection", "4000 idle connections", "KiB per connection"]);
+    let mut table =
+        Table::new(&["", "no connection", "of it anonymous", "4000 idle connections", "KiB per connection"]);
     let mut ours = None;
     for road in [Road::Ours, Road::Redirect] {
         let mut stage = Stage::build(road)?;
         let addr = stage.serve("hold", 1)?.to_string();
         let watched = stage.watched().context("no proxy on this road")?;
-        let before = watched.resident()?;
+        let (before, anonymous) = (watched.resident()?, watched.anonymous()?);
         let clients = stage.start_load(&["idle", &addr, "--count", &CONNECTIONS.to_string()])?;
         let after = watched.resident()?;
         drop(clients);
         let each = after.saturating_sub(before) as f64 / 1024.0 / CONNECTIONS as f64;
         progress!("memory  {road}: {} idle, {each:.1} KiB per connection", mib(before));
-        table.row([road.to_string(), mib(before), mib(after), format!("{each:.1}")]);
+        table.row([road.to_string(), mib(before), mib(anonymous), mib(after), format!("{each:.1}")]);
         if road == Road::Ours {
             ours = Some((before as f64 / 1e6, each));
         }
     }
     report.sections.push(Section {
         title: "Memory",
-        text: "RSS of the process that carries the traffic. Behind REDIRECT a connection is two for its proxy.",
+        text: "RSS of the process that carries the traffic; what is not anonymous is the program itself. Each connection has \
+               carried a byte. Behind REDIRECT it is two for the proxy.",
         table,
     });
     if let Some((idle, each)) = ours {

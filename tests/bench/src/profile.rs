@@ -1,6 +1,9 @@
 //! Where the time goes, by `perf`.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -40,25 +43,46 @@ fn profile(workload: Workload, seconds: u64) -> Result<String> {
     let recorded = perf.wait()?;
     ran?;
     ensure!(recorded.success(), "perf record: {recorded}");
+    let programs = perf_report(&data, "comm")?;
+    let symbols = perf_report(&data, "comm,symbol")?;
+    Ok(format!("{programs}\n\n{symbols}"))
+}
+
+fn perf_report(data: &Path, sort: &str) -> Result<String> {
     let report = Command::new("perf")
-        .args([
-            "report",
-            "--stdio",
-            "--no-children",
-            "--sort",
-            "comm,symbol",
-            "--percent-limit",
-            "0.8",
-            "--input",
-        ])
-        .arg(&data)
+        .args(["report", "--stdio", "--no-children", "--percent-limit", "0.8", "--sort", sort, "--input"])
+        .arg(data)
         .stderr(Stdio::null())
-        .output()?;
-    let text = String::from_utf8_lossy(&report.stdout);
-    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    Ok(lines
-        .take(LINES)
-        .map(|line| line.split("  -").next().unwrap_or(line).trim_end())
-        .collect::<Vec<_>>()
-        .join("\n"))
+        .output()
+        .context("cannot run perf")?;
+    Ok(digest(&String::from_utf8_lossy(&report.stdout)))
+}
+
+/// Without the headings, and without the columns that are empty.
+fn digest(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let lines = lines.map(|line| line.trim_end_matches([' ', '-']));
+    lines.take(LINES).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digest;
+
+    #[test]
+    fn what_perf_prints_is_cut_down_to_what_was_found() {
+        let text = "\
+# Samples: 629  of event 'cpu-clock:pppH'
+#
+# Overhead  Command          Symbol                 IPC   [IPC Coverage]
+# ........  ...............  .....................  ....................
+#
+    12.33%  swapper          [k] pv_native_safe_halt          -      -
+     8.39%  tokio-rt-worker  [k] _copy_to_iter                -      -
+
+";
+        let expected = "    12.33%  swapper          [k] pv_native_safe_halt\n     8.39%  tokio-rt-worker  [k] _copy_to_iter";
+        assert_eq!(digest(text), expected);
+        assert_eq!(digest(&text.repeat(40)).lines().count(), super::LINES);
+    }
 }

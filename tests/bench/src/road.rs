@@ -1,9 +1,9 @@
 //! The ways from one pod to another on the same node, and the stage that one is measured on.
 
-use std::{env, fmt, fs, net::SocketAddr, path::PathBuf, sync::Once, thread, time::Duration};
+use std::{env, ffi::OsString, fmt, fs, net::SocketAddr, sync::Once, thread, time::Duration};
 
-use anyhow::{Context, Result, ensure};
-use harness::{Agent, AgentOptions, Lab, Node, Pod, Process};
+use anyhow::{Context, Result, bail, ensure};
+use harness::{Agent, AgentOptions, Lab, Node, Place, Pod, Process};
 use serde_json::Value;
 
 use crate::usage::Watched;
@@ -42,8 +42,8 @@ enum Proxy {
 
 pub(crate) const NAMESPACE: &str = "bench";
 const LABEL: &str = "istio.io/dataplane-mode";
-/// More than anything takes that is not broken, besides the seconds that it was told to take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// More than anything takes that is not broken, the sustained run included.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// The kernel takes namespaces down after we are done with them, and uses a core for it.
 const REST: Duration = Duration::from_millis(500);
 
@@ -77,15 +77,19 @@ impl fmt::Display for Road {
 
 impl Stage {
     pub(crate) fn build(road: Road) -> Result<Self> {
+        Self::with(road, AgentOptions::default())
+    }
+
+    /// The agent, if the road has one, is started so.
+    pub(crate) fn with(road: Road, options: AgentOptions) -> Result<Self> {
         thread::sleep(REST);
         let lab = Lab::new("bench")?;
         // Every lab of this process has the same name.
         static ONCE: Once = Once::new();
         ONCE.call_once(|| lab.raze_on_signal());
         let node = lab.node("a")?;
-        // As JSON, for whoever reads its log.
         let agent = match road {
-            Road::Ours | Road::Beside => Some(node.agent(AgentOptions::default().arg("--log-json"))?),
+            Road::Ours | Road::Beside => Some(node.agent(options)?),
             Road::Direct | Road::Redirect => None,
         };
         let client = node.pod(NAMESPACE, "client").start()?;
@@ -117,7 +121,7 @@ impl Stage {
     pub(crate) fn agent(&self) -> Result<&Agent> {
         match &self.proxy {
             Proxy::Agent(agent) => Ok(agent),
-            Proxy::None | Proxy::Redirect(_) => Err(anyhow::anyhow!("no agent runs on this road")),
+            Proxy::None | Proxy::Redirect(_) => bail!("no agent runs on this road"),
         }
     }
 
@@ -138,13 +142,9 @@ impl Stage {
 
     pub(crate) fn serve_in(&mut self, pod: &Pod, mode: &str, threads: usize) -> Result<SocketAddr> {
         let addr = SocketAddr::from((pod.v4(), 8_080));
-        let program = beside("load")?;
-        let words =
-            ["serve", "--mode", mode, "--listen", &addr.to_string(), "--threads", &threads.to_string()]
-                .map(ToOwned::to_owned);
-        let mut process = pod.spawn(&[&[program.display().to_string()][..], &words].concat())?;
-        ensure!(process.line(PATIENCE)? == "ready", "the server said something else than ready");
-        self.servers.push(process);
+        let (listen, threads) = (addr.to_string(), threads.to_string());
+        let words = ["serve", "--mode", mode, "--listen", &listen, "--threads", &threads];
+        self.servers.push(ready(pod, "load", &words)?);
         Ok(addr)
     }
 
@@ -166,44 +166,39 @@ impl Stage {
 
     /// Runs `load ARGS…` in the pod of the client to its end; what it found.
     pub(crate) fn load(&self, args: &[&str]) -> Result<Value> {
-        let words = [
-            &[beside("load")?.display().to_string()][..],
-            &args.iter().map(|&a| a.to_owned()).collect::<Vec<_>>(),
-        ];
-        let words = words.concat();
-        self.client.run_for(PATIENCE * 4, &words)?.json()
+        self.client.run_for(PATIENCE, &words("load", args)?)?.json()
     }
 
     /// Starts `load ARGS…`, which says `ready`, in the pod of the client.
     pub(crate) fn start_load(&self, args: &[&str]) -> Result<Process> {
-        let program = beside("load")?.display().to_string();
-        let words: Vec<_> = [program.as_str()].into_iter().chain(args.iter().copied()).collect();
-        let mut process = self.client.spawn(&words)?;
-        ensure!(process.line(PATIENCE)? == "ready", "the client said something else than ready");
-        Ok(process)
+        ready(&self.client, "load", args)
     }
 
     fn redirect(&self) -> Result<Process> {
         for pod in [&self.client, &self.server] {
             pod.run(&["nft", &rules()])?.stdout().context("cannot set the rules of REDIRECT")?;
         }
-        let program = beside("redirect")?.display().to_string();
-        let paths = [&self.client, &self.server].map(|pod| pod.netns_path().display().to_string());
-        let options =
-            ["--outbound", &OUTBOUND.to_string(), "--inbound", &INBOUND.to_string()].map(str::to_owned);
-        let mark = ["--mark".to_owned(), MARK.to_string()];
-        let words = [&[program][..], &options, &mark, &paths].concat();
-        let mut process = self.node.spawn(&words)?;
-        ensure!(process.line(PATIENCE)? == "ready", "the proxy said something else than ready");
-        Ok(process)
+        let [client, server] = [&self.client, &self.server].map(|pod| pod.netns_path().display().to_string());
+        let [outbound, inbound] = [OUTBOUND, INBOUND].map(|port| port.to_string());
+        let mark = MARK.to_string();
+        let words = ["--outbound", &outbound, "--inbound", &inbound, "--mark", &mark, &client, &server];
+        ready(&self.node, "redirect", &words)
     }
 }
 
-/// A program of this package: built with this one, found beside it.
-fn beside(name: &str) -> Result<PathBuf> {
-    let path = env::current_exe()?.with_file_name(name);
+/// Starts a program of this package, and waits until it says `ready`.
+fn ready(place: &Place, program: &str, args: &[&str]) -> Result<Process> {
+    let mut process = place.spawn(&words(program, args)?)?;
+    let said = process.line(PATIENCE)?;
+    ensure!(said == "ready", "{program} said {said:?} instead of ready");
+    Ok(process)
+}
+
+/// The command line of a program of this package: built with this one, found beside it.
+fn words(program: &str, args: &[&str]) -> Result<Vec<OsString>> {
+    let path = env::current_exe()?.with_file_name(program);
     ensure!(path.is_file(), "no program {}; build package bench", path.display());
-    Ok(path)
+    Ok([path.into_os_string()].into_iter().chain(args.iter().map(OsString::from)).collect())
 }
 
 /// What `iptables --table nat --jump REDIRECT` makes too, in the language of nftables.

@@ -26,7 +26,18 @@ impl Watched {
         self.memory("VmRSS:")
     }
 
-    /// The most that it ever had.
+    /// Of it what is its own: not the program, which the kernel may drop and read again.
+    pub(crate) fn anonymous(self) -> Result<u64> {
+        self.memory("RssAnon:")
+    }
+
+    /// Forgets what it had before, for [`Self::peak`].
+    pub(crate) fn forget_peak(self) -> Result<()> {
+        let path = format!("/proc/{}/clear_refs", self.0);
+        fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
+    }
+
+    /// The most that it had since.
     pub(crate) fn peak(self) -> Result<u64> {
         self.memory("VmHWM:")
     }

@@ -1,9 +1,14 @@
 //! What is done over a road, and what is found.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{road::Stage, usage};
+use crate::{
+    road::{PATIENCE, Stage},
+    usage,
+};
 
 /// A kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +19,7 @@ pub(crate) enum Workload {
     Connect1,
     Connect16,
     Http,
+    HttpClose,
 }
 
 /// Something that a workload finds.
@@ -27,6 +33,7 @@ pub(crate) enum Figure {
     Connect16,
     Http,
     HttpP99,
+    HttpClose,
 }
 
 /// One run of a workload.
@@ -38,7 +45,7 @@ pub(crate) struct Sample {
     /// CPU seconds: the machine's, and of them the proxy's.
     pub(crate) machine: f64,
     pub(crate) proxy: f64,
-    /// The most memory that the proxy ever had.
+    /// The most memory that the proxy had in it.
     pub(crate) peak: Option<u64>,
 }
 
@@ -53,6 +60,7 @@ impl Workload {
             Self::Connect1 => "connect-1",
             Self::Connect16 => "connect-16",
             Self::Http => "http",
+            Self::HttpClose => "http-close",
         }
     }
 
@@ -62,83 +70,82 @@ impl Workload {
             Self::Bulk1 | Self::Bulk8 => "GiB",
             Self::Ping => "ping",
             Self::Connect1 | Self::Connect16 => "connection",
-            Self::Http => "request",
+            Self::Http | Self::HttpClose => "request",
         }
     }
 
     pub(crate) fn run(self, stage: &mut Stage, seconds: u64) -> Result<Sample> {
-        let seconds = seconds.to_string();
-        let go: Box<dyn Fn(&Stage) -> Result<Sample>> = match self {
-            Self::Bulk1 => bulk(Figure::Bulk1, "1", stage.serve("sink", 1)?.to_string(), seconds),
-            Self::Bulk8 => bulk(Figure::Bulk8, "8", stage.serve("sink", 1)?.to_string(), seconds),
-            Self::Ping => ping(stage.serve("echo", 1)?.to_string(), seconds),
-            Self::Connect1 => connect(Figure::Connect1, "1", stage.serve("answer", 1)?.to_string(), seconds),
-            Self::Connect16 => {
-                connect(Figure::Connect16, "16", stage.serve("answer", 16)?.to_string(), seconds)
+        let addr = self.serve(stage)?.to_string();
+        let watched = stage.watched();
+        // To load the programs it needs more than ever again.
+        watched.map_or(Ok(()), usage::Watched::forget_peak)?;
+        let proxy_cpu = || watched.map_or(Ok(0.0), usage::Watched::cpu);
+        let (machine, proxy) = (usage::machine_cpu()?, proxy_cpu()?);
+        let (figures, units) = self.measure(stage, &addr, &seconds.to_string())?;
+        Ok(Sample {
+            figures,
+            units,
+            machine: usage::machine_cpu()? - machine,
+            proxy: proxy_cpu()? - proxy,
+            peak: watched.map(usage::Watched::peak).transpose()?,
+        })
+    }
+
+    fn serve(self, stage: &mut Stage) -> Result<SocketAddr> {
+        match self {
+            Self::Bulk1 | Self::Bulk8 => stage.serve("sink", 1),
+            Self::Ping => stage.serve("echo", 1),
+            Self::Connect1 => stage.serve("answer", 1),
+            Self::Connect16 => stage.serve("answer", 16),
+            Self::Http | Self::HttpClose => stage.serve_http(),
+        }
+    }
+
+    /// The figures, and how much was done.
+    fn measure(self, stage: &Stage, addr: &str, seconds: &str) -> Result<(Vec<(Figure, f64)>, f64)> {
+        let load = |words: &[&str]| stage.load(&[words, &[addr, "--seconds", seconds]].concat());
+        match self {
+            Self::Bulk1 => bulk(Figure::Bulk1, &load(&["bulk"])?),
+            Self::Bulk8 => bulk(Figure::Bulk8, &load(&["bulk", "--streams", "8"])?),
+            Self::Ping => {
+                let found = load(&["ping"])?;
+                let p50 = (Figure::PingP50, number(&found, "p50_us")?);
+                let p99 = (Figure::PingP99, number(&found, "p99_us")?);
+                Ok((vec![p50, p99], number(&found, "pings")?))
             }
-            Self::Http => http(stage.serve_http()?.to_string(), seconds),
-        };
-        measured(stage, go)
+            Self::Connect1 => connect(Figure::Connect1, &load(&["connect"])?),
+            Self::Connect16 => connect(Figure::Connect16, &load(&["connect", "--clients", "16"])?),
+            Self::Http => {
+                let Wrk { requests, per_second, p99_us } = wrk(stage, addr, seconds, "keep-alive")?;
+                Ok((vec![(Figure::Http, per_second), (Figure::HttpP99, p99_us)], requests))
+            }
+            Self::HttpClose => {
+                let Wrk { requests, per_second, p99_us: _ } = wrk(stage, addr, seconds, "close")?;
+                Ok((vec![(Figure::HttpClose, per_second)], requests))
+            }
+        }
     }
 }
 
-/// Runs it, and adds what it cost.
-fn measured(stage: &Stage, go: impl FnOnce(&Stage) -> Result<Sample>) -> Result<Sample> {
-    let watched = stage.watched();
-    let proxy_cpu = || watched.map_or(Ok(0.0), usage::Watched::cpu);
-    let before = (usage::machine_cpu()?, proxy_cpu()?);
-    let sample = go(stage)?;
-    Ok(Sample {
-        machine: usage::machine_cpu()? - before.0,
-        proxy: proxy_cpu()? - before.1,
-        peak: watched.map(usage::Watched::peak).transpose()?,
-        ..sample
-    })
+fn bulk(figure: Figure, found: &Value) -> Result<(Vec<(Figure, f64)>, f64)> {
+    let bytes = number(found, "bytes")?;
+    let gigabits = bytes * 8.0 / 1e9 / number(found, "elapsed_s")?;
+    Ok((vec![(figure, gigabits)], bytes / f64::from(1 << 30)))
 }
 
-type Go = Box<dyn Fn(&Stage) -> Result<Sample>>;
-
-fn bulk(figure: Figure, streams: &'static str, addr: String, seconds: String) -> Go {
-    Box::new(move |stage| {
-        let found = stage.load(&["bulk", &addr, "--streams", streams, "--seconds", &seconds])?;
-        let bytes = number(&found, "bytes")?;
-        let gigabits = bytes * 8.0 / 1e9 / number(&found, "elapsed_s")?;
-        let units = bytes / f64::from(1 << 30);
-        Ok(Sample { figures: vec![(figure, gigabits)], units, ..Sample::default() })
-    })
+fn connect(figure: Figure, found: &Value) -> Result<(Vec<(Figure, f64)>, f64)> {
+    let connections = number(found, "connections")?;
+    // A rate of connections that fail is none.
+    ensure!(found["failures"].as_object().is_some_and(serde_json::Map::is_empty), "some failed: {found}");
+    Ok((vec![(figure, connections / number(found, "elapsed_s")?)], connections))
 }
 
-fn ping(addr: String, seconds: String) -> Go {
-    Box::new(move |stage| {
-        let found = stage.load(&["ping", &addr, "--seconds", &seconds])?;
-        let figures =
-            vec![(Figure::PingP50, number(&found, "p50_us")?), (Figure::PingP99, number(&found, "p99_us")?)];
-        Ok(Sample { figures, units: number(&found, "pings")?, ..Sample::default() })
-    })
-}
-
-fn connect(figure: Figure, clients: &'static str, addr: String, seconds: String) -> Go {
-    Box::new(move |stage| {
-        let found = stage.load(&["connect", &addr, "--clients", clients, "--seconds", &seconds])?;
-        let units = number(&found, "connections")?;
-        let rate = units / number(&found, "elapsed_s")?;
-        Ok(Sample { figures: vec![(figure, rate)], units, ..Sample::default() })
-    })
-}
-
-/// Sixteen connections that are kept.
-fn http(addr: String, seconds: String) -> Go {
-    Box::new(move |stage| {
-        let duration = format!("-d{seconds}");
-        let url = format!("http://{addr}/");
-        let output = stage.client.run_for(
-            std::time::Duration::from_secs(120),
-            &["wrk", "-t1", "-c16", &duration, "--latency", &url],
-        )?;
-        let Wrk { requests, per_second, p99_us } = Wrk::parse(output.stdout()?)?;
-        let figures = vec![(Figure::Http, per_second), (Figure::HttpP99, p99_us)];
-        Ok(Sample { figures, units: requests, ..Sample::default() })
-    })
+/// Sixteen connections at a time.
+fn wrk(stage: &Stage, addr: &str, seconds: &str, connection: &str) -> Result<Wrk> {
+    let (duration, url) = (format!("-d{seconds}"), format!("http://{addr}/"));
+    let header = format!("Connection: {connection}");
+    let words = ["wrk", "-t1", "-c16", &duration, "--latency", "-H", &header, &url];
+    Wrk::parse(stage.client.run_for(PATIENCE, &words)?.stdout()?)
 }
 
 pub(crate) fn number(found: &Value, key: &str) -> Result<f64> {
@@ -190,7 +197,7 @@ pub(crate) fn microseconds(text: &str) -> Option<f64> {
 // === impl Figure ===
 
 impl Figure {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Bulk1,
         Self::Bulk8,
         Self::PingP50,
@@ -199,6 +206,7 @@ impl Figure {
         Self::Connect16,
         Self::Http,
         Self::HttpP99,
+        Self::HttpClose,
     ];
 
     pub(crate) fn workload(self) -> Workload {
@@ -209,6 +217,7 @@ impl Figure {
             Self::Connect1 => Workload::Connect1,
             Self::Connect16 => Workload::Connect16,
             Self::Http | Self::HttpP99 => Workload::Http,
+            Self::HttpClose => Workload::HttpClose,
         }
     }
 
@@ -222,6 +231,7 @@ impl Figure {
             Self::Connect16 => "connect-request-close, 16 clients, conn/s",
             Self::Http => "HTTP keep-alive, 16 connections, req/s",
             Self::HttpP99 => "HTTP keep-alive, p99 µs",
+            Self::HttpClose => "HTTP, a connection each, 16 at a time, req/s",
         }
     }
 
@@ -231,7 +241,7 @@ impl Figure {
             Self::Bulk1 | Self::Bulk8 => Some(Bound::AtLeast(0.85)),
             Self::PingP50 => Some(Bound::AtMost(1.25)),
             Self::Connect1 | Self::Connect16 => Some(Bound::AtLeast(0.5)),
-            Self::PingP99 | Self::Http | Self::HttpP99 => None,
+            Self::PingP99 | Self::Http | Self::HttpP99 | Self::HttpClose => None,
         }
     }
 }

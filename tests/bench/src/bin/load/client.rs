@@ -125,8 +125,13 @@ fn once(addr: SocketAddr) -> io::Result<()> {
 
 pub(crate) fn idle(addr: SocketAddr, count: usize) -> Result<()> {
     let connecting = (0..count).map(|_| TcpStream::connect_timeout(&addr, TIMEOUT));
-    let held: Vec<_> =
-        connecting.collect::<io::Result<_>>().with_context(|| format!("cannot connect to {addr}"))?;
+    let held: io::Result<Vec<_>> = connecting.collect();
+    let mut held = held.with_context(|| format!("cannot connect to {addr}"))?;
+    for stream in &mut held {
+        // A connect says only that somebody accepted; this, that the server did.
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.read_exact(&mut [0]).context("the server never spoke")?;
+    }
     println!("ready");
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
     drop(held);

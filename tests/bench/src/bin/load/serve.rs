@@ -17,7 +17,7 @@ pub(crate) enum Mode {
     Echo,
     /// Sends back 64 bytes and ends first, as HTTP servers do
     Answer,
-    /// Accepts, and that is all
+    /// Sends a byte, and that is all
     Hold,
 }
 
@@ -100,6 +100,8 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
 fn hold(listener: &TcpListener) -> io::Result<()> {
     let mut held = Vec::new();
     loop {
-        held.push(listener.accept()?);
+        let (mut stream, _) = listener.accept()?;
+        stream.write_all(&[7])?;
+        held.push(stream);
     }
 }

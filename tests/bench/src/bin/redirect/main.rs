@@ -1,6 +1,8 @@
 //! `redirect`: what Millstream replaces. One proxy for all pods, as there, with the very copy code of `agent/proxy`; but
 //! connections come to its listeners by REDIRECT, at the client's side and again at the server's, and the original
 //! destination is what conntrack remembers.
+// The tests of the sources that it borrows are the proxy's, and are only found there.
+#![cfg(not(test))]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool tells what it does")]
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
