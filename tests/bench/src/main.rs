@@ -118,7 +118,7 @@ fn run(args: &Args) -> Result<()> {
             | Part::HttpClose => {}
         }
     }
-    profile::run(&mut report, seconds)?;
+    profile::run(&mut report, seconds);
 
     println!("\n{report}");
     if only.is_empty() {

@@ -25,9 +25,7 @@ pub(crate) fn run(report: &mut Report, rounds: u32, seconds: u64) -> Result<()> 
     let [without_median, with_median] =
         [&without, &with].map(|rates| median(rates.iter().copied()).unwrap_or_default());
     let ratio = with_median / without_median;
-    // Two of the same differ as much.
-    let noise =
-        [&without, &with].map(|rates| spread(rates).unwrap_or_default()).into_iter().fold(0.0, f64::max);
+    let noise = noise(&without, &with);
 
     let mut table = Table::new(&["", "no agent", "agent beside", "ratio"]);
     table.row([
@@ -51,6 +49,13 @@ pub(crate) fn run(report: &mut Report, rounds: u32, seconds: u64) -> Result<()> 
         workload: None,
     });
     Ok(())
+}
+
+/// How far runs of the same are from their median; a machine that is noisier than this has nothing to say.
+fn noise(without: &[f64], with: &[f64]) -> f64 {
+    const MOST: f64 = 0.1;
+    let noise = [without, with].map(|rates| spread(rates).unwrap_or_default() / 2.0);
+    noise.into_iter().fold(0.0, f64::max).min(MOST)
 }
 
 /// Nanoseconds that the hook takes of a connect() in an uncaptured pod.
