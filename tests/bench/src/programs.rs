@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::{
     programs::{ProgramInfo, loaded_programs},
     sys::{Stats, enable_stats},
@@ -20,7 +20,7 @@ pub(crate) struct Strangers(BTreeSet<u32>);
 #[derive(Debug)]
 pub(crate) struct Clock {
     strangers: Strangers,
-    before: BTreeMap<String, Runs>,
+    before: BTreeMap<u32, Runs>,
     _counting: OwnedFd,
 }
 
@@ -43,11 +43,18 @@ impl Strangers {
         loaded().into_iter().filter(|program| !self.0.contains(&program.id())).collect()
     }
 
+    /// The others by id and name, as they stand now. One that is unloaded while we look is no loss.
+    fn runs(&self) -> Vec<(u32, String, Runs)> {
+        let read =
+            |program: ProgramInfo| Some((program.id(), program.name_as_str()?.to_owned(), fdinfo(&program)?));
+        self.others().into_iter().filter_map(read).collect()
+    }
+
     /// Starts to count.
     pub(crate) fn clock(self) -> Result<Clock> {
         let counting =
             enable_stats(Stats::RunTime).context("cannot have the kernel count the runs of programs")?;
-        let before = runs(&self)?;
+        let before = self.runs().into_iter().map(|(id, _, runs)| (id, runs)).collect();
         Ok(Clock { strangers: self, before, _counting: counting })
     }
 }
@@ -57,40 +64,41 @@ impl Strangers {
 impl Clock {
     /// The runs of all programs of that name since the clock was started.
     pub(crate) fn read(&self, name: &str) -> Result<Runs> {
-        let now = runs(&self.strangers)?.get(name).copied().with_context(|| format!("no program {name}"))?;
-        let before = self.before.get(name).copied().unwrap_or_default();
-        Ok(Runs { count: now.count - before.count, nanoseconds: now.nanoseconds - before.nanoseconds })
+        let programs = self.strangers.runs();
+        let runs: Vec<_> = programs
+            .iter()
+            .filter(|(_, found, _)| found == name)
+            .map(|(id, _, now)| now.since(self.before.get(id).copied().unwrap_or_default()))
+            .collect();
+        ensure!(!runs.is_empty(), "the agent has loaded no program {name}");
+        let sum = |all: Runs, one: &Runs| Runs {
+            count: all.count + one.count,
+            nanoseconds: all.nanoseconds + one.nanoseconds,
+        };
+        Ok(runs.iter().fold(Runs::default(), sum))
     }
 }
 
 // === impl Runs ===
 
 impl Runs {
+    fn since(self, before: Self) -> Self {
+        Self { count: self.count - before.count, nanoseconds: self.nanoseconds - before.nanoseconds }
+    }
+
     /// Nanoseconds a run.
     pub(crate) fn each(self) -> f64 {
         self.nanoseconds as f64 / self.count.max(1) as f64
     }
 }
 
-fn runs(strangers: &Strangers) -> Result<BTreeMap<String, Runs>> {
-    let mut all = BTreeMap::<String, Runs>::new();
-    for program in strangers.others() {
-        let Some(name) = program.name_as_str() else { continue };
-        let fd = program.fd().with_context(|| format!("cannot open the program {name}"))?;
-        let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let field = |key: &str| {
-            let value = text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-            value.and_then(|value| value.parse::<u64>().ok()).with_context(|| format!("no {key} in {text}"))
-        };
-        let sum = all.entry(name.to_owned()).or_default();
-        sum.count += field("run_cnt:")?;
-        sum.nanoseconds += field("run_time_ns:")?;
-    }
-    Ok(all)
+fn fdinfo(program: &ProgramInfo) -> Option<Runs> {
+    let fd = program.fd().ok()?;
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+    let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok();
+    Some(Runs { count: field("run_cnt:")?, nanoseconds: field("run_time_ns:")? })
 }
 
-/// One that is unloaded while we look is no loss.
 fn loaded() -> Vec<ProgramInfo> {
     loaded_programs().filter_map(Result::ok).collect()
 }
