@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
 
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
@@ -44,6 +45,8 @@ enum Command {
     Lint,
     /// A standing lab to play with: two nodes, five pods, three services
     Lab(lab::Args),
+    /// How fast it is, beside no mesh and beside what it replaces
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,5 +68,6 @@ fn run(command: &Command) -> Result<()> {
         Command::Test(args) => test::run(&workspace, args),
         Command::Lint => lint::run(&workspace),
         Command::Lab(args) => lab::run(&workspace, args),
+        Command::Bench(args) => bench::run(&workspace, args),
     }
 }

@@ -39,6 +39,19 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// Sees to it that programs are there which only one command needs, by the package that has them.
+pub(crate) fn need(programs: &[(&str, &'static str)]) -> Result<()> {
+    // Those of the administrator are not in everybody's PATH.
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let is_there = |program: &str| std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    let missing: Vec<_> =
+        programs.iter().filter(|(program, _)| !is_there(program)).map(|&(_, p)| p).collect();
+    if missing.is_empty() || (is_root() && Path::new("/etc/debian_version").exists()) {
+        return install_packages(&missing);
+    }
+    bail!("install the programs of these packages: {}", missing.join(" "))
+}
+
 // === impl Missing ===
 
 impl Missing {

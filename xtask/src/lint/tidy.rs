@@ -11,7 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
@@ -23,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("app", &["model", "netns", "route", "control", "capture", "proxy", "abi", "verdict"]),
     ("cli", &["app", "model", "capture"]),
     ("harness", &["netns"]),
+    ("bench", &["harness", "netns"]),
     ("xtask", &[]),
 ];
 

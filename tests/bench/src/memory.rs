@@ -1,0 +1,57 @@
+//! Memory of the agent: alone, and with connections that do nothing.
+
+use anyhow::{Context, Result};
+
+use crate::{
+    markdown::{Table, mib},
+    progress,
+    report::{Report, Section, Target},
+    road::{Road, Stage},
+    workload::Bound,
+};
+
+const CONNECTIONS: usize = 4_000;
+const MOST_IDLE: Bound = Bound::AtMost(15.0);
+const MOST_EACH: Bound = Bound::AtMost(16.0);
+
+pub(crate) fn run(report: &mut Report) -> Result<()> {
+    let mut table =
+        Table::new(&["", "no connection", "of it anonymous", "4000 idle connections", "KiB per connection"]);
+    let mut ours = None;
+    for road in [Road::Ours, Road::Redirect] {
+        let mut stage = Stage::build(road)?;
+        let addr = stage.serve("hold", 1)?.to_string();
+        let watched = stage.watched().context("no proxy on this road")?;
+        let (before, anonymous) = (watched.resident()?, watched.anonymous()?);
+        let clients = stage.start_load(&["idle", &addr, "--count", &CONNECTIONS.to_string()])?;
+        let after = watched.resident()?;
+        drop(clients);
+        let each = after.saturating_sub(before) as f64 / 1024.0 / CONNECTIONS as f64;
+        progress!("memory  {road}: {} idle, {each:.1} KiB per connection", mib(before));
+        table.row([road.to_string(), mib(before), mib(anonymous), mib(after), format!("{each:.1}")]);
+        if road == Road::Ours {
+            ours = Some((before as f64 / 1e6, each));
+        }
+    }
+    report.sections.push(Section {
+        title: "Memory",
+        text: "RSS of the process that carries the traffic; what is not anonymous is the program itself. Each connection has \
+               carried a byte. Behind REDIRECT it is two for the proxy.",
+        table,
+    });
+    if let Some((idle, each)) = ours {
+        report.targets.push(target("agent: RSS idle, MB", MOST_IDLE, idle));
+        report.targets.push(target("agent: KiB per idle connection", MOST_EACH, each));
+    }
+    Ok(())
+}
+
+fn target(what: &str, bound: Bound, found: f64) -> Target {
+    Target {
+        what: what.to_owned(),
+        wanted: bound.to_string(),
+        found: format!("{found:.1}"),
+        met: bound.holds(found),
+        workload: None,
+    }
+}

@@ -1,0 +1,41 @@
+//! `cargo xtask bench`: how fast it is.
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::{build, setup, shell, workspace::Workspace};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: BenchCommand,
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// Captured pods beside no mesh and beside REDIRECT; a whole run writes tests/bench/RESULTS.md. Wants a machine that
+    /// does nothing else
+    Capture {
+        /// What the bench itself takes: `--rounds N`, `--seconds S`, `--only NAME`, `--help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+}
+
+/// What only the bench runs, by the Debian package that has it.
+const PROGRAMS: [(&str, &str); 4] =
+    [("wrk", "wrk"), ("nginx", "nginx-light"), ("nft", "nftables"), ("perf", "linux-perf")];
+
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let BenchCommand::Capture { options } = &args.command;
+    setup::run()?;
+    setup::need(&PROGRAMS)?;
+    build::release(workspace)?;
+    shell::step("build the bench");
+    shell::run(workspace.cargo().args(["build", "--locked", "--release", "--package", "bench"]))?;
+    shell::step("measure");
+    let mut bench = Command::new(workspace.target.join("release/bench"));
+    shell::run(bench.args(options).env("MILLSTREAM_BIN", workspace.millstream()))
+}
