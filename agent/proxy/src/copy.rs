@@ -4,7 +4,7 @@ mod both_ways;
 
 use std::{future::pending, time::Duration};
 
-use both_ways::both_ways;
+pub(crate) use both_ways::both_ways;
 use socket2::SockRef;
 
 use crate::{

@@ -26,6 +26,7 @@ pub mod config;
 pub mod error;
 pub mod proxy;
 pub mod reason;
+pub mod relay;
 
 mod accept;
 mod connection;
@@ -68,6 +69,7 @@ pub use limits::Limits;
 pub use proxy::{Drained, Listeners, PodNetns, Proxy};
 pub use reason::Reason;
 pub use refusals::Refused;
+pub use relay::Relay;
 
 #[cfg(test)]
 mod tests;

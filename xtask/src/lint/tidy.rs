@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("app", &["model", "netns", "route", "control", "capture", "proxy", "abi", "verdict"]),
     ("cli", &["app", "model", "capture"]),
     ("harness", &["netns"]),
-    ("bench", &["harness", "netns"]),
+    ("bench", &["harness", "netns", "proxy"]),
     ("xtask", &[]),
 ];
 

@@ -13,17 +13,16 @@ use nix::{
     errno::Errno,
     sys::socket::{getsockopt, sockopt},
 };
+use proxy::Relay;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-
-use crate::{buffer::Pool, copy::both_ways, meter::Meter, stream::Stream};
 
 /// One listener's worth of a mesh: the way out of a pod, or the way in.
 #[derive(Debug)]
 pub(crate) struct Hop {
     pub(crate) netns: Arc<Netns>,
     pub(crate) mark: u32,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) relay: Arc<Relay>,
 }
 
 // === impl Hop ===
@@ -49,7 +48,7 @@ impl Hop {
                 Ok((stream, _)) => {
                     let hop = Arc::clone(&self);
                     tokio::spawn(async move {
-                        if let Err(error) = hop.serve(Stream::accepted(stream)).await {
+                        if let Err(error) = hop.serve(stream).await {
                             eprintln!("{error:#}");
                         }
                     });
@@ -62,16 +61,13 @@ impl Hop {
         }
     }
 
-    async fn serve(&self, client: Stream) -> Result<()> {
-        let to = original_dst(client.socket()).context("cannot read the original destination")?;
+    async fn serve(&self, client: TcpStream) -> Result<()> {
+        let to = original_dst(&client).context("cannot read the original destination")?;
         let server = self.connect(to).await.with_context(|| format!("cannot connect to {to}"))?;
-        both_ways(client.socket(), server.socket(), &self.pool, &Meter::new()).await?;
-        client.close();
-        server.close();
-        Ok(())
+        Ok(self.relay.carry(client, server).await?)
     }
 
-    async fn connect(&self, to: SocketAddr) -> Result<Stream> {
+    async fn connect(&self, to: SocketAddr) -> Result<TcpStream> {
         let socket = self.netns.run(|| -> io::Result<Socket> {
             let socket = tcp()?;
             socket.set_mark(self.mark)?;
@@ -80,9 +76,9 @@ impl Hop {
                 Ok(()) | Err(_) => Ok(socket),
             }
         })??;
-        let stream = Stream::connecting(socket)?;
-        stream.connected().await?;
-        Ok(stream)
+        let stream = TcpStream::from_std(socket.into())?;
+        stream.writable().await?;
+        stream.take_error()?.map_or(Ok(stream), |error| Err(error.into()))
     }
 }
 
