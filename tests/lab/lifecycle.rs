@@ -128,7 +128,11 @@ fn a_failed_enrolment_is_undone_and_tried_again() {
 
 #[test]
 fn a_pod_is_enrolled_and_released_200_times_under_load_without_a_reset() {
-    let mesh = Mesh::unlabelled("churn");
+    enrol_and_release_under_load("churn", 200);
+}
+
+pub(crate) fn enrol_and_release_under_load(lab: &str, rounds: usize) {
+    let mesh = Mesh::unlabelled(lab);
     let client = mesh.node.pod(NAMESPACE, "client").start().unwrap();
     let server = mesh.node.pod(NAMESPACE, "server").start().unwrap();
     let _listening = echo(&server, 7);
@@ -138,7 +142,7 @@ fn a_pod_is_enrolled_and_released_200_times_under_load_without_a_reset() {
         .into_iter()
         .map(|ip| client.load((ip, 7).into(), &["--hold-ms", "2"]).unwrap())
         .collect();
-    for round in 0..200 {
+    for round in 0..rounds {
         mesh.label(Some("ambient"));
         for pod in [&client, &server] {
             mesh.agent.wait_captured(pod).unwrap();

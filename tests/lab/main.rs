@@ -22,4 +22,5 @@ mod same_node;
 mod services;
 mod steering;
 mod stuck;
+mod survival;
 mod traces;

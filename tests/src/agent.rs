@@ -1,6 +1,11 @@
 //! The agent of a node, and its command line.
 
-use std::{env, fs, path::PathBuf, process::ExitStatus, time::Duration};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -159,6 +164,11 @@ impl Agent {
         let pid = self.pid().context("the agent does not run")?;
         let args = ["prlimit", &format!("--nofile={files}:"), "--pid", &pid.to_string()];
         self.node.run(&args)?.stdout().map(drop)
+    }
+
+    /// The cgroup that it was started in.
+    pub fn cgroup(&self) -> &Path {
+        self.place.cgroup()
     }
 
     pub fn node(&self) -> &Node {

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::Deref,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -239,6 +240,12 @@ impl Pod {
         let only: String = capabilities.iter().map(|capability| format!(",+{capability}")).collect();
         let bounding = format!("--bounding-set=-all{only}");
         Client::start(self, &["setpriv", &bounding, "--inh-caps=-all", "--"], addr, args)
+    }
+
+    /// The same by a process of another cgroup.
+    pub fn dial_in(&self, cgroup: &Path, addr: SocketAddr, args: &[&str]) -> Result<Client> {
+        let enter = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", cgroup.display());
+        Client::start(self, &["sh", "-c", &enter, "sh"], addr, args)
     }
 
     /// Opens short connections to an echo server, one after the other, until stopped.

@@ -4,7 +4,14 @@ use std::collections::BTreeMap;
 
 use netns::Netns;
 
-use crate::{Error, Steering, desired::Actual, filter, netlink::Netlink, plan::Change, sysctl};
+use crate::{
+    Error, Steering,
+    desired::{Actual, Family},
+    filter,
+    netlink::Netlink,
+    plan::Change,
+    sysctl,
+};
 
 /// What is found inside the namespace; of the node's maps it knows nothing.
 pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Result<Actual, Error> {
@@ -15,8 +22,10 @@ pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Resu
             sysctls.insert(name, value);
         }
     }
+    let no_v6 = sysctl::read(netns, sysctl::LO_WITHOUT_IPV6)?.is_some_and(|value| value == "1");
     Ok(Actual {
         sysctls,
+        not_on_lo: no_v6.then_some(Family::V6).into_iter().collect(),
         interfaces,
         assigned: netlink.addresses().await?,
         rules: netlink.rules(steering).await?,

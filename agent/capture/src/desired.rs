@@ -24,6 +24,8 @@ pub struct Actual {
     pub sysctls: BTreeMap<String, String>,
     /// Addresses assigned in the namespace, those of `lo` included.
     pub assigned: Vec<IpAddr>,
+    /// Families that `lo` does not have: nothing of them can be turned.
+    pub not_on_lo: BTreeSet<Family>,
     /// The interfaces but `lo`, by index.
     pub interfaces: BTreeMap<u32, String>,
     /// Families that have our rule.
@@ -94,6 +96,7 @@ pub fn desire(
         actual.assigned.iter().map(IpAddr::to_canonical).filter(|ip| !ip.is_loopback()).collect();
     let families = Family::ALL
         .into_iter()
+        .filter(|family| !actual.not_on_lo.contains(family))
         .filter_map(|family| Some((family, source(family, &actual.assigned, pod_ips)?)))
         .collect();
     let exclusions = exclusions::entries(excluded);

@@ -36,7 +36,18 @@ pub struct Finding {
 
 /// Everything but the self-test, which needs all of this: see [`crate::canary`].
 pub fn inspect() -> Vec<Finding> {
-    vec![kernel(), btf(), cgroup_v2(), agent_cgroup(), bpffs(), capabilities(), sysctls(), tcx(), ipv6()]
+    vec![
+        kernel(),
+        btf(),
+        cgroup_v2(),
+        agent_cgroup(),
+        bpffs(),
+        capabilities(),
+        sysctls(),
+        tcx(),
+        packet_sockets(),
+        ipv6(),
+    ]
 }
 
 /// Mounts bpffs where it should be, if it is not. Systemd does it at boot; containers and small systems do not.
@@ -126,6 +137,16 @@ fn sysctls() -> Finding {
 fn tcx() -> Finding {
     let found = if has_tcx() { "there" } else { NO_TCX };
     finding("tcx", true, found.to_owned(), "")
+}
+
+/// A fact as well: the one way out that is not closed everywhere.
+fn packet_sockets() -> Finding {
+    let found = if has_tcx() {
+        "stopped, but for those that pods with NET_RAW and without a veth (macvlan, ipvlan, SR-IOV) had before capture"
+    } else {
+        "not stopped if a pod with NET_RAW had them before capture; drop NET_RAW from pods that must not get out"
+    };
+    finding("packet-sockets", true, found.to_owned(), "")
 }
 
 /// What is lost without it.

@@ -24,6 +24,9 @@ const OF_THE_POD: [(&str, &str); 4] = [
 /// own. Of the two `rp_filter`s the kernel takes the larger.
 const OF_AN_INTERFACE: [(&str, &str); 2] = [("accept_local", "1"), ("rp_filter", "0")];
 
+/// 1: `lo` has no IPv6, and takes no route.
+pub const LO_WITHOUT_IPV6: &str = "net/ipv6/conf/lo/disable_ipv6";
+
 /// Every sysctl that matters in a pod with these interfaces, with the value it should have.
 pub fn wanted<'a>(interfaces: impl IntoIterator<Item = &'a String>) -> BTreeMap<String, &'static str> {
     let of_the_pod = OF_THE_POD.into_iter().map(|(name, value)| (name.to_owned(), value));

@@ -39,6 +39,11 @@ impl Call<'_> {
         }
     }
 
+    /// Nothing of its family can be turned in this pod.
+    fn is_off_lo(&self) -> bool {
+        self.kernel.actual.not_on_lo.contains(&Family::of(self.destination.ip()))
+    }
+
     /// By what the programs know that no agent would answer.
     fn absence(&self) -> String {
         let slot = self.slot().name();
@@ -46,6 +51,7 @@ impl Call<'_> {
             Some(since) => {
                 format!("LISTENERS[{slot}] open, but PULSE ran out {} s ago: agent stuck", since.as_secs())
             }
+            None if self.is_off_lo() => format!("LISTENERS[{slot}] empty: the pod's lo has no IPv6"),
             None => format!("LISTENERS[{slot}] empty: no agent"),
         }
     }
@@ -110,8 +116,14 @@ pub(super) fn steer(
         }
         connect::Verdict::Refuse => {
             story.tell("connect", "refused with ECONNREFUSED", format!("{pods}; {}", call.absence()));
-            let agent = if call.stuck().is_some() { "the agent is stuck" } else { "no agent is running" };
-            (Verdict::Refused, format!("is refused: {agent}, and the pod is closed meanwhile"))
+            let because = if call.is_off_lo() {
+                "the pod's lo has no IPv6, so the proxy cannot take it (sysctl net.ipv6.conf.lo.disable_ipv6)"
+            } else if call.stuck().is_some() {
+                "the agent is stuck, and the pod is closed meanwhile"
+            } else {
+                "no agent is running, and the pod is closed meanwhile"
+            };
+            (Verdict::Refused, format!("is refused: {because}"))
         }
         connect::Verdict::Capture => {
             let slot = call.slot().name();

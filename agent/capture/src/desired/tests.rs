@@ -45,6 +45,14 @@ fn each_family_turns_with_the_pods_own_source() {
 }
 
 #[test]
+fn a_family_that_lo_does_not_have_is_not_turned() {
+    let assigned = ips(&["127.0.0.1", "192.0.2.7", "2001:db8::7"]);
+    let actual = Actual { assigned, not_on_lo: [Family::V6].into(), ..Actual::default() };
+    let desired = desire(&actual, &[], WhenAgentDown::Closed, &Exclusions::default());
+    assert_eq!(desired.families.into_keys().collect::<Vec<_>>(), [Family::V4]);
+}
+
+#[test]
 fn own_addresses_are_all_but_loopback() {
     let assigned = ips(&["127.0.0.1", "::1", "192.0.2.7", "fe80::1", "198.51.100.1"]);
     let desired =
