@@ -15,7 +15,8 @@ use model::Snapshot;
 use crate::{
     enrolment::EnrolmentConfig,
     exclusions::ExclusionConfig,
-    object::{Object, ObjectKey},
+    kind::ObjectKey,
+    object::Object,
     refusal::{Invalid, Refusal},
 };
 

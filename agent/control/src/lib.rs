@@ -30,9 +30,11 @@ mod field;
 pub mod file;
 /// PURE: the join.
 pub mod index;
+/// PURE: how objects are called.
+pub mod kind;
 /// PURE: text of one file → objects.
 pub mod manifest;
-/// PURE: the objects, and how they are called.
+/// PURE: the objects.
 pub mod object;
 /// PURE: which pods a network policy may select.
 pub mod policy;
@@ -49,5 +51,6 @@ pub use enrolment::EnrolmentConfig;
 pub use exclusions::ExclusionConfig;
 pub use file::{FileRefusal, FileSource};
 pub use index::{Index, IndexConfig};
-pub use object::{Object, ObjectKey};
+pub use kind::ObjectKey;
+pub use object::Object;
 pub use refusal::Refusal;

@@ -13,8 +13,9 @@ use serde_json::Value;
 use tracing::debug;
 
 use crate::{
-    object::{Kind, Object, ObjectKey},
-    policy::{Policy, PolicyKind},
+    kind::{Kind, ObjectKey, PolicyKind},
+    object::Object,
+    policy::Policy,
     printable::printable,
 };
 

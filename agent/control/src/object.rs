@@ -1,6 +1,4 @@
-//! The Kubernetes objects that the agent reads, and how they are called.
-
-use std::{fmt, sync::Arc};
+//! The Kubernetes objects that the agent reads.
 
 use k8s_openapi::{
     api::{
@@ -9,15 +7,11 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use model::ObjectName;
 
 use crate::{
-    policy::{Policy, PolicyKind},
-    printable::printable,
+    kind::{Kind, ObjectKey},
+    policy::Policy,
 };
-
-/// The namespace of an object that names none.
-pub const DEFAULT_NAMESPACE: &str = "default";
 
 /// One object, as its source gives it: nothing of it has been checked yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,25 +22,6 @@ pub enum Object {
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
     Policy(Box<Policy>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    Namespace,
-    Node,
-    Pod,
-    Service,
-    EndpointSlice,
-    Policy(PolicyKind),
-}
-
-/// Which object: there is at most one of each key. Written `Pod shop/cart`, or `Node a`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey {
-    pub kind: Kind,
-    /// `None` for the kinds that belong to the whole cluster.
-    pub namespace: Option<Arc<str>>,
-    pub name: Arc<str>,
 }
 
 // === impl Object ===
@@ -78,79 +53,5 @@ impl Object {
     pub fn key(&self) -> ObjectKey {
         let ObjectMeta { name, namespace, .. } = self.metadata();
         ObjectKey::new(self.kind(), namespace.as_deref(), name.as_deref().unwrap_or_default())
-    }
-}
-
-// === impl Kind ===
-
-impl Kind {
-    /// What is written as `apiVersion` and `kind`; `None` if it is of no interest.
-    pub fn of(api_version: &str, kind: &str) -> Option<Self> {
-        match (api_version, kind) {
-            ("v1", "Namespace") => Some(Self::Namespace),
-            ("v1", "Node") => Some(Self::Node),
-            ("v1", "Pod") => Some(Self::Pod),
-            ("v1", "Service") => Some(Self::Service),
-            ("discovery.k8s.io/v1", "EndpointSlice") => Some(Self::EndpointSlice),
-            _ => PolicyKind::of(api_version, kind).map(Self::Policy),
-        }
-    }
-
-    /// What an object was meant to be, even if its `apiVersion` is wrong or missing.
-    pub(crate) fn meant(api_version: &str, kind: &str) -> Option<Self> {
-        let any_version = if kind == "EndpointSlice" { "discovery.k8s.io/v1" } else { "v1" };
-        Self::of(api_version, kind).or_else(|| Self::of(any_version, kind))
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Namespace => "Namespace",
-            Self::Node => "Node",
-            Self::Pod => "Pod",
-            Self::Service => "Service",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::Policy(policy) => policy.name(),
-        }
-    }
-
-    pub fn is_namespaced(self) -> bool {
-        match self {
-            Self::Namespace | Self::Node => false,
-            Self::Pod | Self::Service | Self::EndpointSlice => true,
-            Self::Policy(policy) => policy.is_namespaced(),
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-// === impl ObjectKey ===
-
-impl ObjectKey {
-    /// An absent or empty namespace is `default`; a kind without namespaces ignores it.
-    pub fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
-        let namespace = kind
-            .is_namespaced()
-            .then(|| namespace.filter(|n| !n.is_empty()).unwrap_or(DEFAULT_NAMESPACE).into());
-        Self { kind, namespace, name: name.into() }
-    }
-
-    /// The name of a namespaced object; for one of the whole cluster the namespace is empty.
-    pub(crate) fn object_name(&self) -> ObjectName {
-        ObjectName { namespace: self.namespace.clone().unwrap_or_default(), name: self.name.clone() }
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, namespace, name } = self;
-        match namespace {
-            Some(namespace) => write!(f, "{kind} {}/{}", printable(namespace), printable(name)),
-            None => write!(f, "{kind} {}", printable(name)),
-        }
     }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use serde_json::Value;
 
-use crate::refusal::Invalid;
+use crate::{kind::PolicyKind, refusal::Invalid};
 
 pub(crate) use self::scope::Scope;
 
@@ -26,22 +26,6 @@ pub struct Policy {
     pub(crate) scope: Scope,
     /// What makes no sense in it.
     pub(crate) objection: Option<Invalid>,
-}
-
-/// The kinds that can keep two pods from each other. Calico's staged policies do not act, so they are not among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PolicyKind {
-    Kubernetes,
-    Cilium,
-    CiliumClusterwide,
-    Calico,
-    CalicoGlobal,
-    Antrea,
-    AntreaCluster,
-    Admin,
-    BaselineAdmin,
-    /// Follows upon the two before.
-    Cluster,
 }
 
 /// Said after the reason for which a policy makes no sense.
@@ -90,55 +74,4 @@ fn scope(kind: PolicyKind, manifest: &Value) -> Result<Scope, Invalid> {
 
 fn typed<T: DeserializeOwned>(manifest: &Value) -> Result<T, Invalid> {
     serde_path_to_error::deserialize(manifest).map_err(|e| Invalid::new(e.path(), e.inner()))
-}
-
-// === impl PolicyKind ===
-
-impl PolicyKind {
-    /// Whatever the version: what a later one means is not for us to ignore.
-    pub(crate) fn of(api_version: &str, kind: &str) -> Option<Self> {
-        let (group, _version) = api_version.split_once('/')?;
-        Some(match (group, kind) {
-            ("networking.k8s.io", "NetworkPolicy") => Self::Kubernetes,
-            ("cilium.io", "CiliumNetworkPolicy") => Self::Cilium,
-            ("cilium.io", "CiliumClusterwideNetworkPolicy") => Self::CiliumClusterwide,
-            ("projectcalico.org" | "crd.projectcalico.org", "NetworkPolicy") => Self::Calico,
-            ("projectcalico.org" | "crd.projectcalico.org", "GlobalNetworkPolicy") => Self::CalicoGlobal,
-            ("crd.antrea.io", "NetworkPolicy") => Self::Antrea,
-            ("crd.antrea.io", "ClusterNetworkPolicy") => Self::AntreaCluster,
-            ("policy.networking.k8s.io", "AdminNetworkPolicy") => Self::Admin,
-            ("policy.networking.k8s.io", "BaselineAdminNetworkPolicy") => Self::BaselineAdmin,
-            ("policy.networking.k8s.io", "ClusterNetworkPolicy") => Self::Cluster,
-            _ => return None,
-        })
-    }
-
-    /// As people call it: several groups have a `NetworkPolicy`.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Kubernetes => "NetworkPolicy",
-            Self::Cilium => "CiliumNetworkPolicy",
-            Self::CiliumClusterwide => "CiliumClusterwideNetworkPolicy",
-            Self::Calico => "Calico NetworkPolicy",
-            Self::CalicoGlobal => "Calico GlobalNetworkPolicy",
-            Self::Antrea => "Antrea NetworkPolicy",
-            Self::AntreaCluster => "Antrea ClusterNetworkPolicy",
-            Self::Admin => "AdminNetworkPolicy",
-            Self::BaselineAdmin => "BaselineAdminNetworkPolicy",
-            Self::Cluster => "ClusterNetworkPolicy",
-        }
-    }
-
-    /// Such a policy selects pods of its own namespace alone.
-    pub(crate) fn is_namespaced(self) -> bool {
-        match self {
-            Self::Kubernetes | Self::Cilium | Self::Calico | Self::Antrea => true,
-            Self::CiliumClusterwide
-            | Self::CalicoGlobal
-            | Self::AntreaCluster
-            | Self::Admin
-            | Self::BaselineAdmin
-            | Self::Cluster => false,
-        }
-    }
 }

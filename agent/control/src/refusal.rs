@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{object::ObjectKey, printable::printable};
+use crate::{kind::ObjectKey, printable::printable};
 
 /// An object, or one field of it, that the index does not take. Its last good version stays.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,10 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use crate::{
-    index::SERVICE_NAME,
-    object::{DEFAULT_NAMESPACE, Object},
-};
+use crate::{index::SERVICE_NAME, kind::DEFAULT_NAMESPACE, object::Object};
 
 /// What the endpoints of one slice have in common. A port *name* may mean another number in each pod, so the numbers
 /// are part of it.

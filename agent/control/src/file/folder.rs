@@ -14,8 +14,9 @@ use crate::{
     enrolment::EnrolmentConfig,
     exclusions::ExclusionConfig,
     index::{Index, IndexConfig},
+    kind::ObjectKey,
     manifest::{self, Manifest, ManifestError, Subject},
-    object::{Object, ObjectKey},
+    object::Object,
     refusal::Refusal,
     slices,
 };

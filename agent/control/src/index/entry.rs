@@ -4,11 +4,7 @@ use super::{
     Claim, IndexConfig, namespaces::NamespaceEntry, nodes, pods::PodEntry, policies::PolicyEntry,
     services::ServiceEntry, slices::SliceEntry,
 };
-use crate::{
-    field,
-    object::{Object, ObjectKey},
-    refusal::Invalid,
-};
+use crate::{field, kind::ObjectKey, object::Object, refusal::Invalid};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {

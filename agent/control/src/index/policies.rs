@@ -7,7 +7,7 @@ use std::{
 
 use super::pods::PodEntry;
 use crate::{
-    object::ObjectKey,
+    kind::ObjectKey,
     policy::{Policy, Scope},
     refusal::Invalid,
 };

@@ -20,7 +20,7 @@ use super::{
     services::{PortEntry, ServiceEntry},
     slices::{EndpointEntry, PodRef, SliceEntry},
 };
-use crate::{enrolment, object::ObjectKey};
+use crate::{enrolment, kind::ObjectKey};
 
 /// The entries by what they are looked up by.
 #[derive(Default)]

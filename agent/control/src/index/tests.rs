@@ -6,8 +6,9 @@ use model::{ObjectName, Pod, PodUid, Service, Snapshot};
 
 use super::{Index, IndexConfig};
 use crate::{
+    kind::{Kind, ObjectKey},
     manifest,
-    object::{Kind, Object, ObjectKey},
+    object::Object,
     refusal::Refusal,
 };
 

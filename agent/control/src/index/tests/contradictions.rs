@@ -1,5 +1,5 @@
 use super::{Applied, ip, objects, pod_at, service};
-use crate::object::Kind;
+use crate::kind::Kind;
 
 fn pod_with(metadata: &str, status: &str) -> String {
     format!("{{apiVersion: v1, kind: Pod, metadata: {{{metadata}}}, status: {{{status}}}}}\n---\n")

@@ -4,7 +4,7 @@ use super::{Applied, pod, pod_at};
 use crate::{
     enrolment::{EnablementSelector, EnrolmentConfig},
     index::{Index, IndexConfig},
-    object::Kind,
+    kind::Kind,
 };
 
 fn namespace(metadata: &str) -> String {

@@ -1,7 +1,7 @@
 //! Which pods a policy may select.
 
 use super::{Applied, Kind, ObjectKey};
-use crate::policy::PolicyKind;
+use crate::kind::PolicyKind;
 
 const PODS: &str = "
 {apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: a}}}

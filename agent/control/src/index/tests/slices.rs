@@ -1,7 +1,7 @@
 use model::{Endpoint, EndpointState};
 
 use super::{Applied, pod, pod_at, service, slice, uid};
-use crate::object::Kind;
+use crate::kind::Kind;
 
 const CART: &str = "clusterIP: 192.0.2.100, ports: [{port: 80, targetPort: 8080}]";
 const WEB: &str = "ports: [{name: http, port: 80}, {name: admin, port: 81}]";
