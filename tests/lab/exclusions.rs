@@ -218,15 +218,15 @@ fn a_pod_excludes_only_what_it_may() {
     let words = table.any_stdout().split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("1 exclusion") && words.contains("annotation refused"), "{}", table.any_stdout());
     assert!(table.any_stdout().lines().all(|line| line.chars().count() <= 100), "{}", table.any_stdout());
-    let status = mesh.agent.cli(&["status"]).unwrap();
-    assert!(status.any_stdout().contains(OUTBOUND_PORTS), "{}", status.any_stdout());
+    let status = mesh.ask(&["status"]).to_string();
+    assert!(status.contains(OUTBOUND_PORTS), "{status}");
 
     // What makes no sense leaves what was there.
     pod.annotate(INBOUND_PORTS, Some("7,bananas")).unwrap();
     wait_for(|| row(&mesh, &pod)["refused_exclusions"].as_array().unwrap().len() == 2);
     assert!(!is_proxied(&mesh, &stranger, (pod.v4(), 7), &[]));
-    let status = mesh.agent.cli(&["status"]).unwrap();
-    assert!(status.any_stdout().contains("bananas"), "{}", status.any_stdout());
+    let status = mesh.ask(&["status"]).to_string();
+    assert!(status.contains("bananas"), "{status}");
 }
 
 #[test]

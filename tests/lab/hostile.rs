@@ -33,7 +33,7 @@ fn a_netns_annotation_that_lies_is_refused_with_the_reason() {
         ("relative", "run/netns/x".to_owned(), &["absolute"]),
     ] {
         let pod = mesh.node.pod(NAMESPACE, name).annotation(NETNS, &path).start().unwrap();
-        let status = || mesh.agent.cli(&["status"]).unwrap().any_stdout().to_owned();
+        let status = || mesh.ask(&["status"]).to_string();
         wait_for(|| status().contains(&format!("shop/{name}")));
         let said = status();
         assert!(reasons.iter().any(|reason| said.contains(reason)), "{name}: {said}");
@@ -54,7 +54,7 @@ fn a_namespace_belongs_to_one_pod() {
     let stranger = mesh.stranger("stranger");
     let path = owner.netns_path().display().to_string();
     let thief = mesh.node.pod(NAMESPACE, "thief").annotation(NETNS, &path).start().unwrap();
-    wait_for(|| mesh.agent.cli(&["status"]).unwrap().any_stdout().contains("thief"));
+    wait_for(|| mesh.ask(&["status"]).to_string().contains("thief"));
     assert_eq!(mesh.ask(&["maps", "pods"]).as_array().unwrap().len(), 1);
     thief.withdraw().unwrap();
     // The owner is as it was.
@@ -86,12 +86,12 @@ fn a_broken_manifest_harms_nobody_and_is_named() {
         ("binary.yaml", "\u{0}\u{1}\u{2}", "binary.yaml"),
     ] {
         mesh.lab.write_manifest(file, text).unwrap();
-        wait_for(|| mesh.agent.cli(&["status"]).unwrap().any_stdout().contains(file));
+        wait_for(|| mesh.ask(&["status"]).to_string().contains(file));
         let status = mesh.ask(&["status"]);
         assert!(status["refused"].to_string().contains(named), "{file}: {}", status["refused"]);
         dial(&client, service.v4_addr(80), &[]).0.ping(file).unwrap();
         mesh.lab.remove_manifest(file).unwrap();
-        wait_for(|| !mesh.agent.cli(&["status"]).unwrap().any_stdout().contains(file));
+        wait_for(|| !mesh.ask(&["status"]).to_string().contains(file));
     }
 }
 
@@ -104,7 +104,7 @@ fn the_last_good_version_of_an_object_stays() {
     mesh.lab
         .write_manifest("namespace-tests.yaml", "kind: Namespace\nmetadata: {name: tests, labels: {{")
         .unwrap();
-    wait_for(|| mesh.agent.cli(&["status"]).unwrap().any_stdout().contains("namespace-tests.yaml"));
+    wait_for(|| mesh.ask(&["status"]).to_string().contains("namespace-tests.yaml"));
     assert_eq!(mesh.ask(&["status"])["pods"]["captured"], 1, "a typing error released a pod");
     mesh.lab.label_namespace("tests", LABEL, Some("none")).unwrap();
     mesh.agent.wait_released(&pod).unwrap();

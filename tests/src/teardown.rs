@@ -75,14 +75,17 @@ fn kill_all(id: &LabId, cgroup: &Path) -> Result<()> {
     let inodes: BTreeSet<u64> =
         namespaces(id).iter().filter_map(|path| Netns::open(path).ok()).map(|netns| netns.inode()).collect();
     let strays = || all_processes().into_iter().filter(|pid| runs_in(*pid, &inodes));
-    for pid in strays() {
+    let killed: Vec<i32> = strays().collect();
+    for &pid in &killed {
         match kill(Pid::from_raw(pid), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(e) => return Err(e).with_context(|| format!("cannot kill process {pid}")),
         }
     }
     let deadline = Instant::now() + Duration::from_secs(10);
-    while !cgroup::processes(cgroup).is_empty() || strays().next().is_some() {
+    // A process leaves its namespace before its files are closed, its locks among them.
+    let is_left = || strays().next().is_some() || killed.iter().any(|pid| is_alive(*pid));
+    while !cgroup::processes(cgroup).is_empty() || is_left() {
         if deadline < Instant::now() {
             bail!("some processes of lab {id} survive SIGKILL");
         }
@@ -147,6 +150,13 @@ fn gone(path: &Path, removed: io::Result<()>) -> Result<()> {
 fn all_processes() -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Not gone, and not only waiting to be waited for.
+fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The command's name may hold anything; the state stands behind its closing parenthesis.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// A process that has ended but was not yet waited for has no namespace.

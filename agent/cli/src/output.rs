@@ -30,10 +30,17 @@ pub(crate) fn table<const N: usize>(
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(headings);
+    table.set_header(headings);
+    lay_out(table, rows)
+}
+
+/// What is told of one thing, a line or more each.
+pub(crate) fn facts(rows: impl IntoIterator<Item = [String; 2]>) -> String {
+    lay_out(Table::new(), rows)
+}
+
+fn lay_out<const N: usize>(mut table: Table, rows: impl IntoIterator<Item = [String; N]>) -> String {
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if table.width().is_none() {
         table.set_width(WIDTH);
     }

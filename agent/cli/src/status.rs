@@ -11,7 +11,7 @@ use crate::{
     Outcome,
     ask::ask,
     block_on,
-    output::{Format, print},
+    output::{Format, facts, print},
 };
 
 pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
@@ -38,17 +38,18 @@ fn text(status: &Status) -> String {
             ended.iter().map(|e| format!("{} {}", e.connections, e.reason)).collect::<Vec<_>>().join(", ")
         }
     };
-    let mut lines = vec![
-        format!("node         {node}"),
-        format!("agent        {agent}"),
-        format!("snapshot     {snapshot}, {} refused", refused.len()),
-        format!(
-            "pods         {} on this node: {} captured, {} releasing, {} failed",
-            pods.on_node, pods.captured, pods.releasing, pods.failed
-        ),
-        format!("connections  {connections} open; ended: {ended}"),
+    let pods = format!(
+        "{} on this node: {} captured, {} releasing, {} failed",
+        pods.on_node, pods.captured, pods.releasing, pods.failed
+    );
+    let mut rows = vec![
+        ["node", node.as_str()].map(str::to_owned),
+        ["agent".to_owned(), agent],
+        ["snapshot".to_owned(), format!("{snapshot}, {} refused", refused.len())],
+        ["pods".to_owned(), pods],
+        ["connections".to_owned(), format!("{connections} open; ended: {ended}")],
     ];
-    lines.extend(refused.iter().map(|refusal| format!("refused      {refusal}")));
-    lines.extend(problems.iter().map(|problem| format!("problem      {problem}")));
-    lines.join("\n")
+    rows.extend(refused.iter().map(|refusal| ["refused".to_owned(), refusal.clone()]));
+    rows.extend(problems.iter().map(|problem| ["problem".to_owned(), problem.clone()]));
+    facts(rows)
 }
