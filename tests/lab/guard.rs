@@ -156,6 +156,11 @@ fn a_nested_namespace_behind_masquerade_does_not_get_out_in_the_pods_name() {
     let to = SocketAddr::from((stranger.v4(), 7));
     assert!(!nested.echoes(to), "got round the mesh");
     assert!(mesh.counted("guard", "dropped: forwarded for a nested namespace") >= 1);
+    let rows = mesh.ask(&["pods"]);
+    let row = rows.as_array().unwrap().iter().find(|row| row["uid"] == pod.uid()).unwrap();
+    assert_eq!(row["stopped"][0]["outcome"], "dropped: forwarded for a nested namespace", "{row}");
+    let why = mesh.ask(&["why", &pod.full_name(), "192.0.2.1:80"]).to_string();
+    assert!(why.contains("a container or VM inside the pod"), "{why}");
     // The pod's own are proxied all the same, also when they come by the guard.
     for args in [&[][..], &["--device", "eth0"]] {
         let (mut connection, local) = dial(&pod, to, args);

@@ -23,7 +23,7 @@ use crate::{
     older,
     pods::PhaseBoard,
     run_dir::{AgentFile, RunDir, remove_if_there},
-    why,
+    stopped, why,
 };
 
 /// A request is a few words; whoever sends more is not our command line.
@@ -94,7 +94,8 @@ impl Admin {
             Request::Status => json(&self.status()),
             Request::Pods => {
                 let older = older::counts(&self.run_dir, &self.agent).await;
-                json(&answers::with_older(self.pods(), &older))
+                let stopped = stopped::counts(&self.run_dir, &self.agent);
+                json(&answers::with_stopped(answers::with_older(self.pods(), &older), &stopped))
             }
             Request::Services => json(&answers::services(&self.snapshot())),
             Request::Connections => json(&answers::connections(self.proxy.connections())),

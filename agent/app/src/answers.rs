@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use abi::Counter;
+use capture::maps::Stops;
 use model::{Affinity, Endpoint, EndpointState, Exclusion, Origin, Pod, PodUid, Service, Snapshot};
 use proxy::Refused;
 
 use crate::{
-    api::{ConnectionRow, EndpointRow, ExclusionRow, PodCounts, PodRow, PodState, ServiceRow},
+    api::{ConnectionRow, EndpointRow, ExclusionRow, PodCounts, PodRow, PodState, ServiceRow, StopRow},
     pods::{Phase, Phases},
 };
 
@@ -56,6 +58,19 @@ pub fn refusals(refused: &[Refused]) -> Vec<String> {
         .collect()
 }
 
+/// Adds what the programs count.
+pub fn with_stopped(mut rows: Vec<PodRow>, stopped: &BTreeMap<PodUid, Stops>) -> Vec<PodRow> {
+    for row in &mut rows {
+        let stops = stopped.get(&PodUid::new(&row.uid)).into_iter().flatten();
+        row.stopped = stops.map(|(counter, count)| stop(*counter, *count)).collect();
+    }
+    rows
+}
+
+fn stop(counter: Counter, count: u64) -> StopRow {
+    StopRow { program: counter.program().to_owned(), outcome: counter.name().to_owned(), count }
+}
+
 pub fn count(rows: &[PodRow]) -> PodCounts {
     let of = |state| rows.iter().filter(|row| row.state == state).count();
     PodCounts {
@@ -95,6 +110,7 @@ fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> us
         ips: pod.ips.clone(),
         state,
         connections: connections(&pod.uid),
+        stopped: Vec::new(),
         older_connections: None,
         refused_connections: 0,
         when_agent_down: pod.when_agent_down.to_string(),
@@ -126,6 +142,7 @@ fn vanished<'a>(
             Phase::Failed { .. } => PodState::Failed,
         },
         connections: connections(uid),
+        stopped: Vec::new(),
         older_connections: None,
         refused_connections: 0,
         when_agent_down: String::new(),

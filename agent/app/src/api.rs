@@ -99,6 +99,8 @@ pub struct PodRow {
     pub state: PodState,
     /// Connections through the proxy that need this pod's namespace.
     pub connections: usize,
+    /// What the programs dropped or refused of it.
+    pub stopped: Vec<StopRow>,
     /// Connections of a captured pod that are older than its capture, and not captured; `null` where that cannot
     /// be told.
     pub older_connections: Option<usize>,
@@ -118,6 +120,13 @@ pub struct ExclusionRow {
     /// A network, a port, or a range of ports.
     pub what: String,
     pub origin: Origin,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRow {
+    pub program: String,
+    pub outcome: String,
+    pub count: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

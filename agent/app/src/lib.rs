@@ -7,7 +7,7 @@
 //! ```
 //!
 //! In reading order: [`config`] · [`run_dir`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
-//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) · `older` (connections that were there before) · [`why`] · [`answers`] ·
+//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) · `older` (connections that were there before) · `stopped` (what was dropped) · [`why`] · [`answers`] ·
 //! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
 //! · [`logging`] · `descriptors`.
 #![forbid(unsafe_code)]
@@ -27,4 +27,5 @@ pub mod offline;
 mod older;
 pub mod pods;
 pub mod run_dir;
+mod stopped;
 pub mod why;

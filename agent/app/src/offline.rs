@@ -16,7 +16,7 @@ use crate::{
     older,
     pods::{Phase, Phases},
     run_dir::{AgentFile, RunDir},
-    why,
+    stopped, why,
 };
 
 /// What can be known of a node whose agent is down.
@@ -74,7 +74,8 @@ impl Offline {
     }
 
     pub async fn pods(&self) -> Vec<PodRow> {
-        answers::with_older(self.rows(), &older::counts(&self.run_dir, &self.agent).await)
+        let rows = answers::with_older(self.rows(), &older::counts(&self.run_dir, &self.agent).await);
+        answers::with_stopped(rows, &stopped::counts(&self.run_dir, &self.agent))
     }
 
     fn rows(&self) -> Vec<PodRow> {

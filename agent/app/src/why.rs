@@ -9,6 +9,7 @@ mod steering;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use abi::Counter;
 use model::{ExistingConnections, Pod, Snapshot, canonical};
 use route::SameNode;
 
@@ -56,6 +57,7 @@ pub fn explain(facts: &Facts<'_>) -> Why {
         None => (Verdict::Direct, "goes direct: nothing was done to this pod".to_owned()),
         Some(kernel) => {
             tell_of_older(&mut story, facts, kernel);
+            tell_of_stops(&mut story, kernel);
             steer(&mut story, facts, kernel, destination)
         }
     };
@@ -86,4 +88,27 @@ fn tell_of_older(story: &mut Story, facts: &Facts<'_>, kernel: &Kernel) {
         ExistingConnections::Reset => "not reset: dialled while no agent ran, or the agent's log says why",
     };
     story.tell("older", decision, evidence);
+}
+
+/// Nor of the connection asked about, perhaps: but who asks why something does not get out looks for these.
+fn tell_of_stops(story: &mut Story, kernel: &Kernel) {
+    for (counter, count) in &kernel.stops {
+        let decision = format!("{} ({count} so far)", counter.name());
+        story.tell(counter.program(), decision, cause(*counter));
+    }
+}
+
+/// Who does that, and what to do about it.
+fn cause(counter: Counter) -> &'static str {
+    match counter {
+        Counter::GuardDroppedForeign | Counter::GuardDroppedForwarded => {
+            "a container or VM inside the pod; label the pod istio.io/dataplane-mode=none if it needs them"
+        }
+        Counter::GuardDroppedAgentDown => "sent past the connect hook while no agent answered",
+        Counter::GuardDroppedNoEthernet => "a tunnel of the pod; exclude what goes through it",
+        Counter::GuardDroppedUnreadable => "a fragment, or more IPv6 headers than anybody needs",
+        Counter::BackstopDropped => "a packet socket from before capture",
+        Counter::SockoptRefused => "a program that asks for packets past the guard",
+        _ => "",
+    }
 }

@@ -9,8 +9,12 @@ use model::{ExclusionList, WhenAgentDown};
 use crate::{Error, Pins, desired::Terms};
 
 mod exclusions;
+mod stops;
 
-pub use self::exclusions::{ExclusionMap, list_of};
+pub use self::{
+    exclusions::{ExclusionMap, list_of},
+    stops::{StopMap, Stops},
+};
 
 pub struct Maps {
     pods: HashMap<MapData, u64, PodEntry>,
@@ -19,6 +23,7 @@ pub struct Maps {
     listeners: SockHash<MapData, RawListenerKey>,
     agents: HashMap<MapData, u64, AgentEntry>,
     counters: PerCpuArray<MapData, u64>,
+    pub stops: StopMap,
 }
 
 // === impl Maps ===
@@ -44,6 +49,7 @@ impl Maps {
             counters: Map::PerCpuArray(open(name::COUNTERS)?)
                 .try_into()
                 .map_err(|e| typed(name::COUNTERS, e))?,
+            stops: StopMap::new(open(name::STOPS)?).map_err(|e| typed(name::STOPS, e))?,
         })
     }
 

@@ -248,7 +248,7 @@ impl Capture {
             for exclusion in maps.exclusions.of(netns_cookie)? {
                 maps.exclusions.remove(netns_cookie, exclusion)?;
             }
-            Ok(())
+            maps.stops.remove(netns_cookie)
         })
     }
 

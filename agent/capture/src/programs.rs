@@ -27,7 +27,7 @@ use crate::{
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
 /// The maps that all instances of a node share.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 10] = [
     name::PODS,
     name::ADDRESSES,
     name::EXCLUSIONS,
@@ -35,6 +35,7 @@ const SHARED: [&str; 9] = [
     name::AGENTS,
     name::PULSE,
     name::ADMITTED,
+    name::STOPS,
     name::COUNTERS,
     name::AYA_LOGS,
 ];

@@ -41,7 +41,8 @@ fn row(pod: &PodRow) -> [String; 5] {
     [pod.namespace.clone(), pod.name.clone(), state, down, because(pod)]
 }
 
-/// How many are excluded, and what of the pod's own is refused; `-o json` and `status` say which.
+/// How many are excluded, what of the pod's own is refused, and how many packets and calls that would have got round
+/// the proxy were stopped; `-o json` and `why` say more.
 fn because(pod: &PodRow) -> String {
     let mut because = pod.because.clone();
     if pod.state == PodState::NotEnrolled {
@@ -54,6 +55,10 @@ fn because(pod: &PodRow) -> String {
         if count > 0 {
             because.push_str(&format!("; {count} {}", if count == 1 { one } else { many }));
         }
+    }
+    let stopped: u64 = pod.stopped.iter().map(|stop| stop.count).sum();
+    if stopped > 0 {
+        because.push_str(&format!("; {stopped} stopped on the way out"));
     }
     because
 }

@@ -13,7 +13,7 @@ pub use counter::Counter;
 pub use exclusion::{ExclusionKey, ExclusionList};
 #[cfg(feature = "user")]
 pub use maps::RawListenerKey;
-pub use maps::{AdmittedKey, AgentEntry, Instance, ListenerKey, PodEntry, Slot, limit, name};
+pub use maps::{AdmittedKey, AgentEntry, Instance, ListenerKey, PodEntry, Slot, StopKey, limit, name};
 
 /// The version of this crate's layouts. It is part of the path of the pinned maps.
 pub const VERSION: u32 = 3;

@@ -21,6 +21,8 @@ pub mod name {
     pub const PULSE: &str = "PULSE";
     /// [`AdmittedKey`](super::AdmittedKey) → 1: what `guard` let out, for `backstop`. The oldest make room.
     pub const ADMITTED: &str = "ADMITTED";
+    /// [`StopKey`](super::StopKey) → what was dropped or refused of one pod, per CPU. The oldest make room.
+    pub const STOPS: &str = "STOPS";
     /// [`Counter`](crate::Counter) → packets or calls, per CPU.
     pub const COUNTERS: &str = "COUNTERS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
@@ -47,6 +49,8 @@ pub mod limit {
     pub const LISTENERS: u32 = 4 * PODS;
     /// The old and the new agent of an upgrade, and room.
     pub const AGENTS: u32 = 16;
+    /// A few reasons for each pod, and room for pods that are gone.
+    pub const STOPS: u32 = 8 * PODS;
     /// First segments on their way from one end of a wire to the other: microseconds' worth.
     pub const ADMITTED: u32 = 16 * 1024;
 }
@@ -101,6 +105,18 @@ pub struct AdmittedKey {
 
 const _: () = assert!(size_of::<AdmittedKey>() == 48);
 
+/// Key of `STOPS`: a pod, and for what something of it was dropped or refused.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StopKey {
+    pub netns_cookie: u64,
+    /// A [`Counter`](crate::Counter).
+    pub counter: u32,
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<StopKey>() == 16);
+
 /// Key of `LISTENERS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,7 +159,7 @@ impl Slot {
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{AgentEntry, Instance, ListenerKey, PodEntry, Slot};
+    use super::{AgentEntry, Instance, ListenerKey, PodEntry, Slot, StopKey};
     use crate::AddressKey;
 
     // SAFETY: `repr(C)`, `Copy`, and every byte is a field: there is no padding to leak or to invent.
@@ -152,6 +168,8 @@ mod user {
     unsafe impl aya::Pod for Instance {}
     // SAFETY: as above.
     unsafe impl aya::Pod for AgentEntry {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for StopKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for AddressKey {}
 

@@ -15,7 +15,7 @@ use verdict::{
 };
 
 use crate::{
-    count::count,
+    count::count_stop,
     maps,
     packet::{Packet, read},
 };
@@ -28,7 +28,7 @@ pub fn backstop(ctx: TcContext) -> i32 {
     match decide(&packet) {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop(counter) => {
-            count(counter);
+            count_stop(packet.netns_cookie, counter);
             TC_ACT_SHOT
         }
     }

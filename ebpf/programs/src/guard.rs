@@ -22,7 +22,7 @@ use aya_ebpf::{
 use verdict::guard::{Facts, Segment, Verdict, decide};
 
 use crate::{
-    count::count,
+    count::{count, count_stop},
     maps,
     packet::{Packet, Tcp, read},
 };
@@ -54,7 +54,7 @@ pub fn guard(ctx: TcContext) -> i32 {
         }
         Verdict::Turn => packet.turn(instance),
         Verdict::Drop(counter) => {
-            count(counter);
+            count_stop(instance.netns_cookie, counter);
             TC_ACT_SHOT
         }
     }

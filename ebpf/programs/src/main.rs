@@ -4,9 +4,9 @@
 //! | --- | --- | --- | --- |
 //! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE |
 //! | `steer` | sk_lookup, one instance for each pod's network namespace | one pod | PODS ADDRESSES EXCLUSIONS LISTENERS PULSE |
-//! | `guard` | TCX egress, one instance for each interface of a pod but lo | one pod | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE ADMITTED |
-//! | `backstop` | TCX ingress, one instance for the node's end of each | one pod | PODS ADMITTED |
-//! | `setsockopt` | cgroup setsockopt, on the cgroup-v2 root | the node | PODS |
+//! | `guard` | TCX egress, one instance for each interface of a pod but lo | one pod | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE ADMITTED STOPS |
+//! | `backstop` | TCX ingress, one instance for the node's end of each | one pod | PODS ADMITTED STOPS |
+//! | `setsockopt` | cgroup setsockopt, on the cgroup-v2 root | the node | PODS STOPS |
 //!
 //! UAPI contexts and helpers only: nothing here depends on the layout of a kernel structure.
 #![no_std]

@@ -1,12 +1,13 @@
 //! The maps, by the names of `abi::name`, one for the node but the last, which each instance has for itself.
 
 use abi::{
-    AddressKey, AdmittedKey, AgentEntry, ExclusionKey, ExclusionList, Instance, ListenerKey, PodEntry, limit,
+    AddressKey, AdmittedKey, AgentEntry, ExclusionKey, ExclusionList, Instance, ListenerKey, PodEntry,
+    StopKey, limit,
 };
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release},
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockHash, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, LruPerCpuHashMap, PerCpuArray, SockHash, lpm_trie::Key},
 };
 
 #[map]
@@ -33,6 +34,9 @@ static ADMITTED: LruHashMap<AdmittedKey, u8> = LruHashMap::with_max_entries(limi
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> =
     PerCpuArray::with_max_entries(abi::Counter::ALL.len() as u32, 0);
+
+#[map]
+pub(crate) static STOPS: LruPerCpuHashMap<StopKey, u64> = LruPerCpuHashMap::with_max_entries(limit::STOPS, 0);
 
 #[map]
 static INSTANCE: Array<Instance> = Array::with_max_entries(1, 0);

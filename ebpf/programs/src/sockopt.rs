@@ -4,7 +4,7 @@ use abi::Counter;
 use aya_ebpf::{helpers::bpf_get_netns_cookie, macros::cgroup_sockopt, programs::SockoptContext};
 use verdict::sockopt::evades;
 
-use crate::{count::count, maps};
+use crate::{count::count_stop, maps};
 
 const REFUSE: i32 = 0;
 const PASS: i32 = 1;
@@ -30,6 +30,6 @@ pub fn setsockopt(ctx: SockoptContext) -> i32 {
     if maps::pod(netns_cookie).is_none() {
         return PASS;
     }
-    count(Counter::SockoptRefused);
+    count_stop(netns_cookie, Counter::SockoptRefused);
     REFUSE
 }

@@ -8,7 +8,7 @@ use capture::{
     change::look,
     desired::{Actual, Terms},
     journal::{Entry, Journal},
-    maps::Maps,
+    maps::{Maps, Stops},
     plan::Change,
 };
 use model::PodUid;
@@ -34,6 +34,7 @@ pub struct Kernel {
     pub(super) steering: Steering,
     /// Connections that are older than the capture; `None` where that cannot be told.
     pub(super) older: Option<usize>,
+    pub(super) stops: Stops,
 }
 
 // === impl Kernel ===
@@ -68,6 +69,7 @@ impl Kernel {
                 ..found
             },
             steering: entry.steering,
+            stops: maps.stops.all()?.remove(&cookie).unwrap_or_default(),
             older: match older {
                 Some(older) => older::count(older).await,
                 None => None,
