@@ -10,6 +10,7 @@ mod hostile;
 mod lab;
 mod lifecycle;
 mod mesh;
+mod neighbours;
 mod older;
 mod records;
 mod road;

@@ -30,6 +30,26 @@ pub fn with_older(mut rows: Vec<PodRow>, older: &BTreeMap<PodUid, usize>) -> Vec
     rows
 }
 
+/// The same.
+pub fn with_collisions(mut rows: Vec<PodRow>, collisions: &BTreeMap<PodUid, Vec<String>>) -> Vec<PodRow> {
+    for row in rows.iter_mut().filter(|row| row.state == PodState::Captured) {
+        row.collisions = collisions.get(&PodUid::new(&row.uid)).cloned().unwrap_or_default();
+    }
+    rows
+}
+
+/// Pods that are not captured though they should be, and those that are, but have something that collides with it.
+pub fn problems(rows: &[PodRow]) -> Vec<String> {
+    let of = |row: &PodRow| -> Vec<String> {
+        let pod = format!("pod {}/{}", row.namespace, row.name);
+        match row.state {
+            PodState::Failed => vec![format!("{pod} is not captured: {}", row.because)],
+            _ => row.collisions.iter().map(|collision| format!("{pod}: {collision}")).collect(),
+        }
+    };
+    rows.iter().flat_map(of).collect()
+}
+
 pub fn count(rows: &[PodRow]) -> PodCounts {
     let of = |state| rows.iter().filter(|row| row.state == state).count();
     PodCounts {
@@ -68,6 +88,7 @@ fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> us
         older_connections: None,
         when_agent_down: pod.when_agent_down.to_string(),
         because,
+        collisions: Vec::new(),
     }
 }
 
@@ -91,6 +112,7 @@ fn vanished<'a>(
         older_connections: None,
         when_agent_down: String::new(),
         because: "deleted".to_owned(),
+        collisions: Vec::new(),
     })
 }
 

@@ -104,6 +104,8 @@ pub struct PodRow {
     pub older_connections: Option<usize>,
     pub when_agent_down: String,
     pub because: String,
+    /// What in a captured pod does not go together with its capture, one sentence each.
+    pub collisions: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,14 @@ use std::collections::BTreeMap;
 
 use netns::Netns;
 
-use crate::{Error, Steering, desired::Actual, netlink::Netlink, plan::Change, sysctl};
+use crate::{
+    Error, Steering,
+    collision::{self, Neighbours, Rule},
+    desired::Actual,
+    netlink::Netlink,
+    plan::Change,
+    sysctl,
+};
 
 /// What is found inside the namespace; of the node's maps it knows nothing.
 pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Result<Actual, Error> {
@@ -15,12 +22,21 @@ pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Resu
             sysctls.insert(name, value);
         }
     }
+    let rules = netlink.rules().await?;
+    let place = collision::priority(&rules, steering);
+    let in_place = |rule: &&Rule| rule.is_ours(steering) && place.is_none_or(|place| rule.priority == place);
+    let table = netlink.routes(steering).await?;
     Ok(Actual {
         sysctls,
         interfaces,
         assigned: netlink.addresses().await?,
-        rules: netlink.rules(steering).await?,
-        routes: netlink.routes(steering).await?,
+        rules: rules.iter().filter(in_place).map(|rule| rule.family).collect(),
+        routes: table.ours,
+        neighbours: Neighbours {
+            rules,
+            routes: table.foreign.into_iter().collect(),
+            ..Neighbours::default()
+        },
         ..Actual::default()
     })
 }

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
 };
 
 use model::WhenAgentDown;
 use serde::{Deserialize, Serialize};
 
-use crate::sysctl;
+use crate::{Steering, collision::Neighbours, sysctl};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,7 +27,7 @@ pub struct Actual {
     pub assigned: Vec<IpAddr>,
     /// The interfaces but `lo`, by index.
     pub interfaces: BTreeMap<u32, String>,
-    /// Families that have our rule.
+    /// Families that have our rule, where nothing comes before it that takes what it is for.
     pub rules: BTreeSet<Family>,
     /// Our route of each family, with its source address.
     pub routes: BTreeMap<Family, Option<IpAddr>>,
@@ -40,6 +41,8 @@ pub struct Actual {
     pub guarded: BTreeSet<u32>,
     /// The entry in `PODS`.
     pub entry: Option<WhenAgentDown>,
+    /// What others have there.
+    pub neighbours: Neighbours,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,15 @@ pub struct Desired {
     pub entry: WhenAgentDown,
 }
 
+// === impl Actual ===
+
+impl Actual {
+    /// Nothing was done to the pod yet.
+    pub fn is_untouched(&self, steering: &Steering) -> bool {
+        self.entry.is_none() && !self.neighbours.rules.iter().any(|rule| rule.is_ours(steering))
+    }
+}
+
 // === impl Family ===
 
 impl Family {
@@ -64,6 +76,15 @@ impl Family {
             IpAddr::V4(_) => Self::V4,
             IpAddr::V6(_) => Self::V6,
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 

@@ -16,14 +16,18 @@ use crate::{
     Config, Error, Listen, Listener, Older, PodSpec, Programs,
     change::{look, merge, revert},
     cleanup,
+    collision::Collision,
     desired::{Actual, Desired, desire},
     journal::{Entry, Journal},
     maps::Maps,
+    neighbours,
     netlink::Netlink,
     plan::{Change, Step, plan},
     preflight, sysctl,
     verify::{NodeNetns, Refusal, holds_an_address},
 };
+
+mod meet;
 
 /// The captured pods of a node.
 #[derive(Debug)]
@@ -47,6 +51,10 @@ struct Live {
     guarded: BTreeSet<u32>,
     /// Ends in the node's namespace that have a backstop.
     backed_up: BTreeSet<u32>,
+    /// Where our rule stands.
+    rule_priority: u32,
+    /// What was logged of its neighbours.
+    told: Vec<Collision>,
 }
 
 // === impl Capture ===
@@ -74,27 +82,20 @@ impl Capture {
                 return Err(Refusal::ForeignAddress { path, addresses: spec.ips.clone() }.into());
             }
             self.forget_former_namespace(spec)?;
-            let fresh = Live {
-                spec: spec.clone(),
-                netlink,
-                listening: false,
-                steered: false,
-                guarded: BTreeSet::new(),
-                backed_up: BTreeSet::new(),
-            };
-            live.insert(spec.uid.clone(), fresh);
+            live.insert(spec.uid.clone(), Live::new(spec, netlink, &self.config.steering));
         }
         let pod = live.get_mut(&spec.uid).expect("inserted above if it was not there");
         pod.spec = spec.clone();
         let (actual, desired) = self.observe(pod).await?;
         let steps = plan(&actual, &desired);
-        if let Err(e) = self.apply(pod, &steps, listen).await {
-            if actual.entry.is_none() {
-                live.remove(&spec.uid);
-            }
-            return Err(e);
+        let applied = match self.meet(pod, &actual) {
+            Ok(()) => self.apply(pod, &steps, listen).await,
+            Err(e) => Err(e),
+        };
+        if applied.is_err() && actual.entry.is_none() {
+            live.remove(&spec.uid);
         }
-        Ok(steps)
+        applied.map(|()| steps)
     }
 
     /// Puts a backstop at the node's end of each of the pod's interfaces that has one there: what the guard cannot see
@@ -182,7 +183,7 @@ impl Capture {
         self.config.pins.remove_other_versions()
     }
 
-    /// Marked as changed whenever addresses or links in the pod's namespace change.
+    /// Marked as changed whenever addresses, links or rules in the pod's namespace change.
     pub async fn changes(&self, uid: &PodUid) -> Option<watch::Receiver<()>> {
         self.live.lock().await.get(uid).map(|pod| pod.netlink.changes())
     }
@@ -258,7 +259,7 @@ impl Capture {
         }
         let cookie = spec.netns.cookie();
         let (own, entry) = self.with_maps(|maps| (maps.addresses(cookie), maps.pod(cookie)));
-        let actual = Actual {
+        let mut actual = Actual {
             own: own?.into_iter().collect(),
             listening: *listening,
             steered: *steered && self.config.pins.is_steered(cookie),
@@ -266,12 +267,14 @@ impl Capture {
             entry: entry?,
             ..found
         };
+        neighbours::look(&spec.netns, &self.config.pins, &self.config.steering, &mut actual)?;
         let desired = desire(&actual, &spec.ips, spec.when_agent_down);
         Ok((actual, desired))
     }
 
     async fn apply(&self, pod: &mut Live, steps: &[Step], listen: &impl Listen) -> Result<(), Error> {
         let journalled = self.note(pod, steps)?;
+        meet::tell_of_changes_back(pod, journalled.as_ref(), steps);
         for (done, step) in steps.iter().enumerate() {
             if let Err(e) = self.take(pod, step, listen).await {
                 for step in steps[..=done].iter().rev() {
@@ -322,13 +325,14 @@ impl Capture {
     }
 
     async fn take(&self, pod: &mut Live, step: &Step, listen: &impl Listen) -> Result<(), Error> {
+        let steering = self.steering_of(pod);
         let Live { spec, netlink, listening, steered, guarded, .. } = pod;
         let cookie = spec.netns.cookie();
         match step {
             Step::Change(Change::Sysctl { name, after, .. }) => sysctl::write(&spec.netns, name, after),
-            Step::Change(Change::Rule { family }) => netlink.add_rule(*family, &self.config.steering).await,
+            Step::Change(Change::Rule { family }) => netlink.add_rule(*family, &steering).await,
             Step::Change(Change::Route { family, source }) => {
-                netlink.set_route(*family, *source, &self.config.steering).await
+                netlink.set_route(*family, *source, &steering).await
             }
             Step::AddOwnAddress(address) => self.with_maps(|maps| maps.add_address(cookie, *address)),
             Step::RemoveOwnAddress(address) => self.with_maps(|maps| maps.remove_address(cookie, *address)),

@@ -31,7 +31,7 @@ fn row(pod: &PodRow) -> [String; 5] {
     let plural = if pod.connections == 1 { "" } else { "s" };
     let connections = format!("{} connection{plural}", pod.connections);
     let state = match pod.state {
-        PodState::Captured => format!("captured ({connections}{})", older(pod)),
+        PodState::Captured => format!("captured ({connections}{}{})", older(pod), colliding(pod)),
         PodState::Releasing => format!("releasing ({connections})"),
         PodState::Failed => "failed".to_owned(),
         PodState::Pending => "pending".to_owned(),
@@ -39,6 +39,15 @@ fn row(pod: &PodRow) -> [String; 5] {
     };
     let down = if pod.state == PodState::NotEnrolled { "-".to_owned() } else { pod.when_agent_down.clone() };
     [pod.namespace.clone(), pod.name.clone(), state, down, pod.because.clone()]
+}
+
+/// How many; `status` has the sentences.
+fn colliding(pod: &PodRow) -> String {
+    match pod.collisions.len() {
+        0 => String::new(),
+        1 => ", 1 collision".to_owned(),
+        collisions => format!(", {collisions} collisions"),
+    }
 }
 
 /// Nothing is said where there are none, which is the rule.
