@@ -17,4 +17,5 @@ mod road;
 mod same_node;
 mod services;
 mod steering;
+mod strangers;
 mod stuck;

@@ -31,6 +31,7 @@
 
 pub mod address;
 mod agent;
+pub mod bpf;
 mod cgroup;
 mod hold;
 mod lab;
@@ -49,6 +50,7 @@ pub mod standing;
 mod teardown;
 
 pub use agent::{Agent, AgentOptions, millstream};
+pub use cgroup::root as cgroup_root;
 pub use hold::Held;
 pub use lab::{Lab, LabId};
 pub use node::Node;
