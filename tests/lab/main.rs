@@ -7,6 +7,7 @@ mod bytes;
 mod evasion;
 mod guard;
 mod hostile;
+mod in_pod;
 mod lab;
 mod lifecycle;
 mod mesh;
