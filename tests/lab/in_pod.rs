@@ -1,8 +1,11 @@
 //! Pods with a network of their own making: several interfaces and tables, a VPN, a sidecar, a firewall.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+};
 
-use harness::{Mode, Pod};
+use harness::{AgentOptions, Mode, Pod};
 
 use crate::{
     mesh::{Mesh, NAMESPACE, dial, echo},
@@ -137,15 +140,14 @@ fn a_firewall_in_the_pod_is_heeded() {
     let mut there = echo(&stranger, 7);
     for (name, rules) in [
         ("masquerade", "chain c { type nat hook postrouting priority 100; oifname eth0 masquerade; }"),
-        ("masquerade-all", "chain c { type nat hook postrouting priority 100; masquerade; }"),
         (
             "mark-some-bits",
             "chain c { type route hook output priority -150; meta mark set meta mark & 0xffff0000 | 0x539; }",
         ),
         (
             "connmark",
-            "chain o { type route hook output priority -150; meta mark set meta mark & 0xffff0000 | ct mark & 0xffff; }
-             chain i { type filter hook prerouting priority -150; ct mark set meta mark & 0xffff | 0x1; }",
+            "chain o { type filter hook output priority -150; ct mark set 0x1; }
+             chain i { type filter hook prerouting priority -150; ct state new ct mark set 0x1; }",
         ),
         (
             "stateful",
@@ -154,10 +156,9 @@ fn a_firewall_in_the_pod_is_heeded() {
              chain o { type filter hook output priority 0; policy drop; oifname lo accept; ct state established accept;
                        meta l4proto icmpv6 accept; tcp dport 7 accept; }",
         ),
-        ("mark-all-bits", "chain c { type route hook output priority -150; meta mark set 0x539; }"),
     ] {
         let pod = mesh.node.pod(NAMESPACE, name).start_unannounced().unwrap();
-        nft(&pod, &format!("table inet theirs {{ {rules} }}"));
+        nft(&pod, &format!("table inet theirs {{\n{rules}\n}}"));
         pod.announce().unwrap();
         mesh.agent.wait_captured(&pod).unwrap();
         let mut here = echo(&pod, 7);
@@ -175,6 +176,33 @@ fn a_firewall_in_the_pod_is_heeded() {
 }
 
 #[test]
+fn a_rule_that_sets_the_whole_mark_is_named_by_what_it_breaks() {
+    let config = std::env::temp_dir().join(format!("millstream-wholemark-{}.yaml", std::process::id()));
+    fs::write(&config, "proxy: {connect-timeout: 300ms}").unwrap();
+    let mesh = Mesh::with("wholemark", AgentOptions::default().arg("--config").arg(config.to_str().unwrap()));
+    fs::remove_file(&config).unwrap();
+    mesh.label(Some("ambient"));
+    let stranger = mesh.stranger("stranger");
+    let pod = mesh.pod("pod");
+    let _listening = [echo(&stranger, 7), echo(&pod, 7)];
+    nft(
+        &pod,
+        "table inet theirs {\nchain c { type route hook output priority -150; meta mark set 0x539; }\n}",
+    );
+    for (own, to) in pod.ips().into_iter().zip(stranger.ips()) {
+        // What loses our bit is about to leave, and the guard turns it.
+        let (mut connection, local) = dial(&pod, (to, 7), &[]);
+        connection.ping("outbound").unwrap();
+        assert!(mesh.is_proxied(local), "{to}: gets round the proxy");
+        // But the application's answers do not find the way back to the proxy.
+        let end = stranger.dial((own, 7).into(), &["--mode", "download"]).unwrap().outcome().unwrap();
+        assert_eq!(end["error"], "ECONNRESET", "{end}");
+    }
+    let named = || mesh.records().iter().filter(|r| r.to_string().contains("the whole mark")).count();
+    wait_for(|| named() == 2);
+}
+
+#[test]
 fn a_sidecar_that_redirects_stands_before_the_proxy() {
     let mesh = Mesh::labelled("sidecar");
     let stranger = mesh.stranger("stranger");
@@ -185,7 +213,8 @@ fn a_sidecar_that_redirects_stands_before_the_proxy() {
     nft(
         &pod,
         "table inet sidecar { chain output { type nat hook output priority -100; meta skuid 1337 return;
-         meta mark & 0x20000000 != 0 return; tcp dport 80 redirect to :15001; } }",
+         meta mark & 0x20000000 != 0 return; tcp dport 80 redirect to :15001; }
+         }",
     );
     pod.announce().unwrap();
     mesh.agent.wait_captured(&pod).unwrap();
