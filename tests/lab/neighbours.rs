@@ -67,6 +67,8 @@ fn what_makes_capture_impossible_is_refused_and_named() {
         assert!(!mesh.is_proxied(local), "{name}");
         ip(pod, undone);
     }
+    // Any news from the source is a reason to try again, before the time has come.
+    mesh.stranger("news");
     for (pod, ..) in &pods {
         mesh.agent.wait_captured(pod).unwrap();
         let (mut connection, local) = dial(pod, (stranger.v4(), 7), &[]);
@@ -87,6 +89,7 @@ fn an_application_that_uses_our_bit_of_the_mark_is_refused() {
     wait_for(|| problems(&mesh).contains("has mark 0x10000539, of which 0x10000000 is ours"));
     connection.ping("goes on").unwrap();
     connection.finish().unwrap().stdout().unwrap();
+    mesh.stranger("news");
     mesh.agent.wait_captured(&pod).unwrap();
 }
 

@@ -28,7 +28,7 @@ pub enum Error {
     Listen(String),
     #[error("cannot ask which programs others have attached in the pod's namespace")]
     Query { source: io::Error },
-    #[error("{0}")]
+    #[error(transparent)]
     Collision(#[from] crate::collision::Collision),
     #[error("{0}")]
     Refused(#[from] crate::verify::Refusal),

@@ -49,13 +49,12 @@ impl Neighbours {
         pins: &Pins,
     ) -> Result<(), Error> {
         let cookie = netns.cookie();
-        let failed = |source| Error::Query { source };
-        let query = || link::attached(Attached::SkLookup(netns.as_fd()));
-        let steerers = query().map_err(failed)?;
-        let ours = link::program_behind(&pins.steer_link(cookie)).map_err(failed)?;
+        let steerers = link::attached(Attached::SkLookup(netns.as_fd()));
+        let steerers = steerers.map_err(|source| Error::Query { source })?;
+        let ours = link::program_behind(&pins.steer_link(cookie));
         self.add(Hook::AfterSteer, after(&steerers, ours));
         for (&ifindex, interface) in interfaces {
-            let ours = link::program_behind(&pins.guard_link(cookie, ifindex)).map_err(failed)?;
+            let ours = link::program_behind(&pins.guard_link(cookie, ifindex));
             // An interface that has just gone has none.
             let attached = netns.run(|| link::attached(Attached::TcxEgress(ifindex)))?.unwrap_or_default();
             self.add(Hook::BeforeGuard { interface: interface.clone() }, before(&attached, ours));

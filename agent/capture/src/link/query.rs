@@ -96,13 +96,11 @@ pub(crate) fn attached(place: Attached<'_>) -> io::Result<Vec<u32>> {
     Ok(ids.into_iter().take(query.prog_cnt as usize).collect())
 }
 
-/// The id of the program behind a pinned link; `None` where nothing is pinned.
-pub(crate) fn program_behind(pin: &Path) -> io::Result<Option<u32>> {
-    match open(pin) {
-        Ok(link) => info(&link, LinkInfo::default()).map(|info| Some(info.prog_id)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
+/// The id of the program behind a pinned link; `None` where no link is pinned. What else is in its place is named when
+/// ours is to be pinned.
+pub(crate) fn program_behind(pin: &Path) -> Option<u32> {
+    let link = open(pin).ok()?;
+    info(&link, LinkInfo::default()).ok().map(|info| info.prog_id)
 }
 
 /// What its maker called it; 15 characters of it.
