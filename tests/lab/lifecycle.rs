@@ -1,6 +1,6 @@
 //! Enrolment and release: live, both ways, with nothing broken and nothing left.
 
-use std::{fs, net::IpAddr};
+use std::fs;
 
 use harness::{AgentOptions, Mode, Pod};
 

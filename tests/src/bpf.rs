@@ -58,6 +58,7 @@ struct Code(Vec<u64>);
 
 /// What `bpf(2)` is told: enough of `union bpf_attr` for all that is asked here.
 #[repr(C)]
+#[derive(Default)]
 struct Attr([u32; 32]);
 
 // === impl Attached ===
@@ -230,12 +231,6 @@ impl Code {
 }
 
 // === impl Attr ===
-
-impl Default for Attr {
-    fn default() -> Self {
-        Self([0; 32])
-    }
-}
 
 impl Attr {
     /// Puts an address where two words hold it.

@@ -52,17 +52,17 @@ impl Neighbours {
         let steerers = link::attached(Attached::SkLookup(netns.as_fd()));
         let steerers = steerers.map_err(|source| Error::Query { source })?;
         let ours = link::program_behind(&pins.steer_link(cookie));
-        self.add(Hook::AfterSteer, after(&steerers, ours));
+        self.add(&Hook::AfterSteer, after(&steerers, ours));
         for (&ifindex, interface) in interfaces {
             let ours = link::program_behind(&pins.guard_link(cookie, ifindex));
             // An interface that has just gone has none.
             let attached = netns.run(|| link::attached(Attached::TcxEgress(ifindex)))?.unwrap_or_default();
-            self.add(Hook::BeforeGuard { interface: interface.clone() }, before(&attached, ours));
+            self.add(&Hook::BeforeGuard { interface: interface.clone() }, before(&attached, ours));
         }
         Ok(())
     }
 
-    fn add(&mut self, hook: Hook, programs: &[u32]) {
+    fn add(&mut self, hook: &Hook, programs: &[u32]) {
         self.programs.extend(programs.iter().map(|&id| {
             // Gone since, or never named.
             let name = link::program_name(id).unwrap_or_default();

@@ -75,15 +75,15 @@ impl SockDiag {
 
     /// Listening sockets of both families.
     pub(crate) fn listening(&self) -> Result<Vec<Connection>, Error> {
-        self.in_states(StateFlags::LISTEN)
+        self.in_states(&StateFlags::LISTEN)
     }
 
     /// Established connections of both families.
     pub(crate) fn established(&self) -> Result<Vec<Connection>, Error> {
-        self.in_states(StateFlags::ESTABLISHED)
+        self.in_states(&StateFlags::ESTABLISHED)
     }
 
-    fn in_states(&self, states: StateFlags) -> Result<Vec<Connection>, Error> {
+    fn in_states(&self, states: &StateFlags) -> Result<Vec<Connection>, Error> {
         let mut found = Vec::new();
         for family in [AF_INET, AF_INET6] {
             let request = InetRequest { states: states.clone(), ..request(family) };
