@@ -94,15 +94,19 @@ impl Netlink {
     pub async fn rules(&self) -> Result<Vec<Rule>, Error> {
         let mut rules = Vec::new();
         for family in Family::ALL {
-            let found: Vec<RuleMessage> =
-                match self.handle.rule().get(version(family)).execute().try_collect().await {
-                    Ok(found) => found,
-                    Err(e) if is_unsupported(&e) => continue,
-                    Err(e) => return Err(failed("list rules")(e)),
-                };
-            rules.extend(found.iter().map(|rule| rule::read(family, rule)));
+            rules.extend(self.rules_of(family).await?);
         }
         Ok(rules)
+    }
+
+    async fn rules_of(&self, family: Family) -> Result<Vec<Rule>, Error> {
+        let found: Result<Vec<RuleMessage>, _> =
+            self.handle.rule().get(version(family)).execute().try_collect().await;
+        match found {
+            Ok(found) => Ok(found.iter().map(|rule| rule::read(family, rule)).collect()),
+            Err(e) if is_unsupported(&e) => Ok(Vec::new()),
+            Err(e) => Err(failed("list rules")(e)),
+        }
     }
 
     /// Adds our rule. Those of ours that stand elsewhere go: never is there none.
@@ -110,10 +114,8 @@ impl Netlink {
         let mut request = self.handle.rule().add();
         *request.message_mut() = rule::ours_at(steering.rule_priority, family, steering);
         accept(request.execute().await, libc::EEXIST).map_err(failed("add a rule"))?;
-        let elsewhere = |rule: &Rule| {
-            rule.family == family && rule.is_ours(steering) && rule.priority != steering.rule_priority
-        };
-        for rule in self.rules().await?.into_iter().filter(elsewhere) {
+        let elsewhere = |rule: &Rule| rule.is_ours(steering) && rule.priority != steering.rule_priority;
+        for rule in self.rules_of(family).await?.into_iter().filter(elsewhere) {
             self.delete_rule(rule::ours_at(rule.priority, family, steering)).await?;
         }
         Ok(())

@@ -267,7 +267,11 @@ impl Capture {
             entry: entry?,
             ..found
         };
-        neighbours::look(&spec.netns, &self.config.pins, &self.config.steering, &mut actual)?;
+        let Config { pins, steering, .. } = &self.config;
+        if let Err(e) = neighbours::look(&spec.netns, pins, steering, &mut actual) {
+            // A kernel without sock_diag, for one: it captures as well, and tells less.
+            debug!(pod = %spec.name, error = %e, "Cannot look at what else is in the pod");
+        }
         let desired = desire(&actual, &spec.ips, spec.when_agent_down);
         Ok((actual, desired))
     }
