@@ -111,9 +111,12 @@ fn without_our_rule_nothing_leaves() {
     let mesh = Mesh::labelled("norule");
     let (pod, stranger) = (mesh.pod("pod"), mesh.stranger("stranger"));
     let listening = echo(&stranger, 7);
+    // Or it would be put back.
+    mesh.agent.stop().unwrap();
     ip(&pod, &["rule", "del", "pref", "100"]);
     let connected = pod.exec(|| TcpStream::connect_timeout(&(stranger.v4(), 7).into(), SHORT)).unwrap();
     assert!(connected.is_err(), "got round the mesh");
+    mesh.agent.go_on().unwrap();
     assert!(mesh.counted("guard", "turned into the proxy") >= 1);
     drop(listening);
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 /// Where cgroup v2 is mounted: not always at /sys/fs/cgroup, which may hold the controllers of v1.
-pub(crate) fn root() -> Result<PathBuf> {
+pub fn root() -> Result<PathBuf> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
     find_root(&mountinfo).context("cgroup v2 is not mounted")
 }

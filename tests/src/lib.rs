@@ -31,6 +31,7 @@
 
 pub mod address;
 mod agent;
+pub mod bpf;
 mod cgroup;
 mod crowd;
 mod hold;
@@ -50,6 +51,7 @@ pub mod standing;
 mod teardown;
 
 pub use agent::{Agent, AgentOptions, millstream};
+pub use cgroup::root as cgroup_root;
 pub use crowd::{Count, Crowd};
 pub use hold::Held;
 pub use lab::{Lab, LabId};

@@ -248,6 +248,12 @@ impl Pod {
         Client::start(self, &["sh", "-c", &enter, "sh"], addr, args)
     }
 
+    /// The same as this user.
+    pub fn dial_as(&self, uid: u32, addr: SocketAddr, args: &[&str]) -> Result<Client> {
+        let user = format!("--reuid={uid}");
+        Client::start(self, &["setpriv", &user, "--clear-groups", "--"], addr, args)
+    }
+
     /// Opens short connections to an echo server, one after the other, until stopped.
     pub fn load(&self, addr: SocketAddr, args: &[&str]) -> Result<Load> {
         Load::start(self, addr, args)

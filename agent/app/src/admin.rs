@@ -20,7 +20,7 @@ use crate::{
     answers,
     api::{AgentState, Condition, Ended, PodRow, PodState, Reply, Request, Status, Waited},
     logging::LogFilter,
-    older,
+    neighbours, older,
     pods::PhaseBoard,
     run_dir::{AgentFile, RunDir, remove_if_there},
     stopped, why,
@@ -91,11 +91,12 @@ impl Admin {
 
     async fn answer(&self, request: Request) -> Reply {
         match request {
-            Request::Status => json(&self.status()),
+            Request::Status => json(&self.status().await),
             Request::Pods => {
                 let older = older::counts(&self.run_dir, &self.agent).await;
                 let stopped = stopped::counts(&self.run_dir, &self.agent);
-                json(&answers::with_stopped(answers::with_older(self.pods(), &older), &stopped))
+                let rows = answers::with_older(self.pods_and_collisions().await, &older);
+                json(&answers::with_stopped(rows, &stopped))
             }
             Request::Services => json(&answers::services(&self.snapshot())),
             Request::Connections => json(&answers::connections(self.proxy.connections())),
@@ -118,15 +119,16 @@ impl Admin {
         answers::with_refused(rows, &self.proxy.refused())
     }
 
-    fn status(&self) -> Status {
-        let rows = self.pods();
+    async fn pods_and_collisions(&self) -> Vec<PodRow> {
+        let collisions = neighbours::collisions_of_pods(&self.run_dir, &self.agent).await;
+        answers::with_collisions(self.pods(), &collisions)
+    }
+
+    async fn status(&self) -> Status {
+        let rows = self.pods_and_collisions().await;
         let refusals = self.refusals.borrow().clone();
         let ready = *self.ready.borrow();
-        let mut problems: Vec<String> = rows
-            .iter()
-            .filter(|row| row.state == PodState::Failed)
-            .map(|row| format!("pod {}/{} is not captured: {}", row.namespace, row.name, row.because))
-            .collect();
+        let mut problems = answers::problems(&rows);
         if !ready {
             problems.push("not ready: the first snapshot is not in force yet".to_owned());
         }

@@ -36,6 +36,14 @@ pub fn with_older(mut rows: Vec<PodRow>, older: &BTreeMap<PodUid, usize>) -> Vec
     rows
 }
 
+/// The same.
+pub fn with_collisions(mut rows: Vec<PodRow>, collisions: &BTreeMap<PodUid, Vec<String>>) -> Vec<PodRow> {
+    for row in rows.iter_mut().filter(|row| row.state == PodState::Captured) {
+        row.collisions = collisions.get(&PodUid::new(&row.uid)).cloned().unwrap_or_default();
+    }
+    rows
+}
+
 /// Adds what was reset for want of room.
 pub fn with_refused(mut rows: Vec<PodRow>, refused: &[Refused]) -> Vec<PodRow> {
     for row in &mut rows {
@@ -69,6 +77,18 @@ pub fn with_stopped(mut rows: Vec<PodRow>, stopped: &BTreeMap<PodUid, Stops>) ->
 
 fn stop(counter: Counter, count: u64) -> StopRow {
     StopRow { program: counter.program().to_owned(), outcome: counter.name().to_owned(), count }
+}
+
+/// Pods that are not captured though they should be, and those that are, but have something that collides with it.
+pub fn problems(rows: &[PodRow]) -> Vec<String> {
+    let of = |row: &PodRow| -> Vec<String> {
+        let pod = format!("pod {}/{}", row.namespace, row.name);
+        match row.state {
+            PodState::Failed => vec![format!("{pod} is not captured: {}", row.because)],
+            _ => row.collisions.iter().map(|collision| format!("{pod}: {collision}")).collect(),
+        }
+    };
+    rows.iter().flat_map(of).collect()
 }
 
 pub fn count(rows: &[PodRow]) -> PodCounts {
@@ -117,6 +137,7 @@ fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> us
         exclusions: pod.exclusions.iter().map(exclusion).collect(),
         refused_exclusions: pod.refused_exclusions.clone(),
         because,
+        collisions: Vec::new(),
     }
 }
 
@@ -149,6 +170,7 @@ fn vanished<'a>(
         exclusions: Vec::new(),
         refused_exclusions: Vec::new(),
         because: "deleted".to_owned(),
+        collisions: Vec::new(),
     })
 }
 

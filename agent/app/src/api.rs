@@ -112,6 +112,8 @@ pub struct PodRow {
     /// Annotations that exclude nothing, or not what they say now, and why.
     pub refused_exclusions: Vec<String>,
     pub because: String,
+    /// What in a captured pod does not go together with its capture, one sentence each.
+    pub collisions: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

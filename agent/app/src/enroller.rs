@@ -25,6 +25,12 @@ use crate::{listeners::ProxyListeners, older::Resetter, pods::PhaseBoard};
 /// How often namespaces are looked at whose end nobody announced, and failed pods are tried again at most.
 const SWEEP: Duration = Duration::from_secs(2);
 
+/// Of some things that change in a pod nobody is told, as of sysctls: each pod is looked at again after so many sweeps.
+const SWEEPS_PER_LOOK: usize = 15;
+
+/// After a pod has announced changes, the next are taken together.
+const BREATH: Duration = Duration::from_millis(20);
+
 /// Between tries of a pod that cannot be captured, at most.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -67,7 +73,7 @@ struct Failure {
 enum Event {
     /// The last captured connection of a released pod has ended, or its time is over.
     Drained(PodUid, u64),
-    /// Addresses or links in the pod's namespace have changed.
+    /// Addresses, links or rules in the pod's namespace have changed.
     Changed(PodUid),
 }
 
@@ -77,6 +83,7 @@ struct Work {
     managed: HashMap<PodUid, Managed>,
     failures: HashMap<PodUid, Failure>,
     releases: u64,
+    sweeps: usize,
     resetter: Resetter,
     events: mpsc::UnboundedSender<Event>,
 }
@@ -92,6 +99,7 @@ impl Enroller {
             managed: HashMap::new(),
             failures: HashMap::new(),
             releases: 0,
+            sweeps: 0,
             resetter: Resetter::default(),
             events,
         };
@@ -120,6 +128,7 @@ impl Enroller {
                     let snapshot = snapshots.borrow().clone();
                     work.forget_the_gone().await;
                     work.retry(&snapshot).await;
+                    work.look_again().await;
                 }
             }
         }
@@ -151,6 +160,16 @@ impl Work {
         // Once all are captured: this takes the kernel longer than the rest, and is about less.
         for pod in &pods {
             self.back_up(&pod.uid).await;
+        }
+    }
+
+    /// A share of the pods at each sweep.
+    async fn look_again(&mut self) {
+        self.sweeps += 1;
+        let mut uids: Vec<PodUid> = self.managed.keys().cloned().collect();
+        uids.sort();
+        for uid in uids.into_iter().skip(self.sweeps % SWEEPS_PER_LOOK).step_by(SWEEPS_PER_LOOK) {
+            self.refresh(&uid).await;
         }
     }
 

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! In reading order: [`config`] · [`run_dir`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
-//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) · `older` (connections that were there before) · `stopped` (what was dropped) · [`why`] · [`answers`] ·
+//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) ·
+//! `older` (connections that were there before) · `stopped` (what was dropped) · `neighbours` (what collides with
+//! capture) · [`why`] · [`answers`] ·
 //! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
 //! · [`logging`] · `descriptors`.
 #![forbid(unsafe_code)]
@@ -23,6 +25,7 @@ mod descriptors;
 pub mod enroller;
 pub mod listeners;
 pub mod logging;
+mod neighbours;
 pub mod offline;
 mod older;
 pub mod pods;

@@ -13,7 +13,7 @@ use crate::{
     answers,
     api::{AgentState, PodRow, ServiceRow, Status, Why},
     config::Config,
-    older,
+    neighbours, older,
     pods::{Phase, Phases},
     run_dir::{AgentFile, RunDir},
     stopped, why,
@@ -74,7 +74,9 @@ impl Offline {
     }
 
     pub async fn pods(&self) -> Vec<PodRow> {
-        let rows = answers::with_older(self.rows(), &older::counts(&self.run_dir, &self.agent).await);
+        let collisions = neighbours::collisions_of_pods(&self.run_dir, &self.agent).await;
+        let rows = answers::with_collisions(self.rows(), &collisions);
+        let rows = answers::with_older(rows, &older::counts(&self.run_dir, &self.agent).await);
         answers::with_stopped(rows, &stopped::counts(&self.run_dir, &self.agent))
     }
 

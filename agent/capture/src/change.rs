@@ -6,6 +6,7 @@ use netns::Netns;
 
 use crate::{
     Error, Steering,
+    collision::{self, Neighbours, Rule},
     desired::{Actual, Family},
     filter,
     netlink::Netlink,
@@ -23,13 +24,22 @@ pub async fn look(netns: &Netns, netlink: &Netlink, steering: &Steering) -> Resu
         }
     }
     let no_v6 = sysctl::read(netns, sysctl::LO_WITHOUT_IPV6)?.is_some_and(|value| value == "1");
+    let rules = netlink.rules().await?;
+    let place = collision::priority(&rules, steering);
+    let in_place = |rule: &&Rule| rule.is_ours(steering) && place.is_none_or(|place| rule.priority == place);
+    let table = netlink.routes(steering).await?;
     Ok(Actual {
         sysctls,
         not_on_lo: no_v6.then_some(Family::V6).into_iter().collect(),
         interfaces,
         assigned: netlink.addresses().await?,
-        rules: netlink.rules(steering).await?,
-        routes: netlink.routes(steering).await?,
+        rules: rules.iter().filter(in_place).map(|rule| rule.family).collect(),
+        routes: table.ours,
+        neighbours: Neighbours {
+            rules,
+            routes: table.foreign.into_iter().collect(),
+            ..Neighbours::default()
+        },
         ..Actual::default()
     })
 }

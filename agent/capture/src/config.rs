@@ -24,7 +24,8 @@ pub struct Steering {
     pub marks: Marks,
     /// Table T: `local default dev lo`.
     pub table: u32,
-    /// Priority of the rule `fwmark C/C lookup T`: after `local` (0), before what pods and CNIs add.
+    /// Priority of the rule `fwmark C/C lookup T`: after `local` (0), before what pods and CNIs add. In a pod where another
+    /// rule would still come first, ours stands before that.
     pub rule_priority: u32,
     pub guard_hook: GuardHook,
 }

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     net::IpAddr,
 };
 
 use model::{Exclusion, ExclusionList, Exclusions, WhenAgentDown};
 use serde::{Deserialize, Serialize};
 
-use crate::{exclusions, sysctl};
+use crate::{Steering, collision::Neighbours, exclusions, sysctl};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,7 +29,7 @@ pub struct Actual {
     pub not_on_lo: BTreeSet<Family>,
     /// The interfaces but `lo`, by index.
     pub interfaces: BTreeMap<u32, String>,
-    /// Families that have our rule.
+    /// Families that have our rule, where nothing comes before it that takes what it is for.
     pub rules: BTreeSet<Family>,
     /// Our route of each family, with its source address.
     pub routes: BTreeMap<Family, Option<IpAddr>>,
@@ -44,6 +45,8 @@ pub struct Actual {
     pub exclusions: BTreeSet<Exclusion>,
     /// The entry in `PODS`.
     pub entry: Option<Terms>,
+    /// What others have there.
+    pub neighbours: Neighbours,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +70,15 @@ pub struct Terms {
     pub excludes: BTreeSet<ExclusionList>,
 }
 
+// === impl Actual ===
+
+impl Actual {
+    /// Nothing was done to the pod yet.
+    pub fn is_untouched(&self, steering: &Steering) -> bool {
+        self.entry.is_none() && !self.neighbours.rules.iter().any(|rule| rule.is_ours(steering))
+    }
+}
+
 // === impl Family ===
 
 impl Family {
@@ -77,6 +89,15 @@ impl Family {
             IpAddr::V4(_) => Self::V4,
             IpAddr::V6(_) => Self::V6,
         }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
     }
 }
 

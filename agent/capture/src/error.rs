@@ -30,6 +30,10 @@ pub enum Error {
     Netns(#[from] netns::Error),
     #[error("the proxy cannot listen in the pod's namespace: {0}")]
     Listen(String),
+    #[error("cannot ask which programs others have attached in the pod's namespace")]
+    Query { source: io::Error },
+    #[error(transparent)]
+    Collision(#[from] crate::collision::Collision),
     #[error("{0}")]
     Refused(#[from] crate::verify::Refusal),
 }

@@ -10,6 +10,7 @@
 //!
 //! Modules in reading order: [`Config`] · [`desired`] PURE · [`exclusions`] PURE · [`plan`] PURE · [`journal`] · [`change`] · [`pod`] (observe
 //! and apply) · [`programs`] (load, pin, adopt) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
+//! [`collision`] PURE (what others have in the pod, and what cannot go together) · [`neighbours`] (looks for it) ·
 //! [`preflight`] · [`canary`] · [`cleanup`] · [`older`] (connections that were there before; its decision PURE) ·
 //! [`Pulse`] (whether the agent lives).
 
@@ -17,6 +18,7 @@ pub mod canary;
 pub mod cgroup;
 pub mod change;
 pub mod cleanup;
+pub mod collision;
 mod config;
 pub mod desired;
 mod error;
@@ -28,6 +30,7 @@ pub mod journal;
 mod link;
 mod logs;
 pub mod maps;
+pub mod neighbours;
 pub mod netlink;
 pub mod older;
 mod pins;

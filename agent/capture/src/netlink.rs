@@ -13,16 +13,18 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressMessage},
     link::{LinkAttribute, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType},
-    rule::{RuleAction, RuleAttribute, RuleMessage},
+    rule::RuleMessage,
 };
 use netns::Netns;
 use nix::libc;
 use rtnetlink::{Handle, IpVersion, MulticastGroup, RouteMessageBuilder};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{Error, Steering, desired::Family};
+use crate::{Error, Steering, collision::Rule, desired::Family};
 
-/// A netlink socket inside one namespace. The address and link groups are joined, so changes are heard of.
+mod rule;
+
+/// A netlink socket inside one namespace. The link, address and rule groups are joined, so changes are heard of.
 #[derive(Debug)]
 pub struct Netlink {
     handle: Handle,
@@ -30,12 +32,26 @@ pub struct Netlink {
     tasks: [JoinHandle<()>; 2],
 }
 
+/// What our table holds.
+#[derive(Debug, Default)]
+pub struct Table {
+    pub ours: BTreeMap<Family, Option<IpAddr>>,
+    /// Families with routes that are not ours.
+    pub foreign: BTreeSet<Family>,
+}
+
 // === impl Netlink ===
 
 impl Netlink {
     /// Opens the socket. Must be called inside a tokio runtime.
     pub fn open(netns: &Netns) -> Result<Self, Error> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
+        ];
         let (connection, handle, messages) = netns
             .run(|| rtnetlink::new_multicast_connection(&groups))?
             .map_err(|e| Error::Netlink { op: "open a socket".to_owned(), reason: e.to_string() })?;
@@ -48,7 +64,7 @@ impl Netlink {
         &self.handle
     }
 
-    /// Marked as changed whenever an address or a link of the namespace changes.
+    /// Marked as changed whenever a link, an address or a rule of the namespace changes.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.clone()
     }
@@ -74,38 +90,50 @@ impl Netlink {
         Ok(others.filter_map(|link| Some((link.header.index, name(link)?))).collect())
     }
 
-    /// The families that have our rule.
-    pub async fn rules(&self, steering: &Steering) -> Result<BTreeSet<Family>, Error> {
-        let mut families = BTreeSet::new();
+    /// Every rule of the namespace, the kernel's and ours included.
+    pub async fn rules(&self) -> Result<Vec<Rule>, Error> {
+        let mut rules = Vec::new();
         for family in Family::ALL {
-            let rules: Vec<RuleMessage> =
-                match self.handle.rule().get(version(family)).execute().try_collect().await {
-                    Ok(rules) => rules,
-                    Err(e) if is_unsupported(&e) => continue,
-                    Err(e) => return Err(failed("list rules")(e)),
-                };
-            let ours = rule(family, steering);
-            if rules.iter().any(|found| ours.attributes.iter().all(|a| found.attributes.contains(a))) {
-                families.insert(family);
-            }
+            rules.extend(self.rules_of(family).await?);
         }
-        Ok(families)
+        Ok(rules)
     }
 
+    async fn rules_of(&self, family: Family) -> Result<Vec<Rule>, Error> {
+        let found: Result<Vec<RuleMessage>, _> =
+            self.handle.rule().get(version(family)).execute().try_collect().await;
+        match found {
+            Ok(found) => Ok(found.iter().map(|rule| rule::read(family, rule)).collect()),
+            Err(e) if is_unsupported(&e) => Ok(Vec::new()),
+            Err(e) => Err(failed("list rules")(e)),
+        }
+    }
+
+    /// Adds our rule. Those of ours that stand elsewhere go: never is there none.
     pub async fn add_rule(&self, family: Family, steering: &Steering) -> Result<(), Error> {
         let mut request = self.handle.rule().add();
-        *request.message_mut() = rule(family, steering);
-        accept(request.execute().await, libc::EEXIST).map_err(failed("add a rule"))
+        *request.message_mut() = rule::ours_at(steering.rule_priority, family, steering);
+        accept(request.execute().await, libc::EEXIST).map_err(failed("add a rule"))?;
+        let elsewhere = |rule: &Rule| rule.is_ours(steering) && rule.priority != steering.rule_priority;
+        for rule in self.rules_of(family).await?.into_iter().filter(elsewhere) {
+            self.delete_rule(rule::ours_at(rule.priority, family, steering)).await?;
+        }
+        Ok(())
     }
 
+    /// Removes our rule, wherever it stands.
     pub async fn remove_rule(&self, family: Family, steering: &Steering) -> Result<(), Error> {
-        let removed = self.handle.rule().del(rule(family, steering)).execute().await;
+        self.delete_rule(rule::ours(family, steering)).await
+    }
+
+    async fn delete_rule(&self, rule: RuleMessage) -> Result<(), Error> {
+        let removed = self.handle.rule().del(rule).execute().await;
         accept(removed, libc::ENOENT).map_err(failed("remove a rule"))
     }
 
-    /// Our routes, with their source addresses.
-    pub async fn routes(&self, steering: &Steering) -> Result<BTreeMap<Family, Option<IpAddr>>, Error> {
-        let mut routes = BTreeMap::new();
+    /// The routes of our table, a family each: ours with its source address, and whether there are others.
+    pub async fn routes(&self, steering: &Steering) -> Result<Table, Error> {
+        let mut table = Table::default();
         for family in Family::ALL {
             let mut filter = RouteMessage::default();
             filter.header.address_family = address_family(family);
@@ -115,12 +143,16 @@ impl Netlink {
                 Err(e) if is_unsupported(&e) => continue,
                 Err(e) => return Err(failed("list routes")(e)),
             };
-            let table = RouteAttribute::Table(steering.table);
-            for route in found.iter().filter(|r| r.attributes.contains(&table)) {
-                routes.insert(family, source(route));
+            let in_table = RouteAttribute::Table(steering.table);
+            for route in found.iter().filter(|r| r.attributes.contains(&in_table)) {
+                if is_local_default(route) {
+                    table.ours.insert(family, source(route));
+                } else {
+                    table.foreign.insert(family);
+                }
             }
         }
-        Ok(routes)
+        Ok(table)
     }
 
     /// `local default dev lo table T src SOURCE`, replacing the one with another source.
@@ -167,20 +199,6 @@ fn address(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-/// `fwmark C/C lookup T`.
-fn rule(family: Family, steering: &Steering) -> RuleMessage {
-    let mut rule = RuleMessage::default();
-    rule.header.family = address_family(family);
-    rule.header.action = RuleAction::ToTable;
-    rule.attributes = vec![
-        RuleAttribute::Priority(steering.rule_priority),
-        RuleAttribute::FwMark(steering.marks.captured),
-        RuleAttribute::FwMask(steering.marks.captured),
-        RuleAttribute::Table(steering.table),
-    ];
-    rule
-}
-
 fn route(family: Family, source: Option<IpAddr>, steering: &Steering) -> RouteMessage {
     let any = match family {
         Family::V4 => IpAddr::from([0; 4]),
@@ -200,6 +218,13 @@ fn route(family: Family, source: Option<IpAddr>, steering: &Steering) -> RouteMe
     builder.build()
 }
 
+/// `local default dev lo`.
+fn is_local_default(route: &RouteMessage) -> bool {
+    route.header.kind == RouteType::Local
+        && route.header.destination_prefix_length == 0
+        && route.attributes.contains(&RouteAttribute::Oif(abi::LOOPBACK_IFINDEX))
+}
+
 fn source(route: &RouteMessage) -> Option<IpAddr> {
     route.attributes.iter().find_map(|a| match a {
         RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
@@ -215,7 +240,7 @@ fn version(family: Family) -> IpVersion {
     }
 }
 
-fn address_family(family: Family) -> AddressFamily {
+pub(crate) fn address_family(family: Family) -> AddressFamily {
     match family {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,

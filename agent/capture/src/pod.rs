@@ -1,6 +1,7 @@
 //! One pod's capture: observe → desire → plan → apply, and its undoing.
 
 mod apply;
+mod meet;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,9 +18,11 @@ use crate::{
     Config, Error, GuardHook, Listen, Older, PodSpec, Programs,
     change::{look, revert},
     cleanup,
+    collision::Collision,
     desired::{Actual, Desired, desire},
     journal::{Entry, Journal},
     maps::Maps,
+    neighbours,
     netlink::Netlink,
     plan::{Step, plan},
     verify::{NodeNetns, Refusal, holds_an_address},
@@ -46,6 +49,10 @@ struct Live {
     guarded: BTreeSet<u32>,
     /// Ends in the node's namespace that have a backstop.
     backed_up: BTreeSet<u32>,
+    /// Where our rule stands.
+    rule_priority: u32,
+    /// What was logged of its neighbours.
+    told: Vec<Collision>,
 }
 
 // === impl Capture ===
@@ -73,27 +80,20 @@ impl Capture {
                 return Err(Refusal::ForeignAddress { path, addresses: spec.ips.clone() }.into());
             }
             self.forget_former_namespace(spec)?;
-            let fresh = Live {
-                spec: spec.clone(),
-                netlink,
-                listening: false,
-                steered: false,
-                guarded: BTreeSet::new(),
-                backed_up: BTreeSet::new(),
-            };
-            live.insert(spec.uid.clone(), fresh);
+            live.insert(spec.uid.clone(), Live::new(spec, netlink, &self.config.steering));
         }
         let pod = live.get_mut(&spec.uid).expect("inserted above if it was not there");
         pod.spec = spec.clone();
         let (actual, desired) = self.observe(pod).await?;
         let steps = plan(&actual, &desired);
-        if let Err(e) = self.apply(pod, &steps, listen).await {
-            if actual.entry.is_none() {
-                live.remove(&spec.uid);
-            }
-            return Err(e);
+        let applied = match self.meet(pod, &actual) {
+            Ok(()) => self.apply(pod, &steps, listen).await,
+            Err(e) => Err(e),
+        };
+        if applied.is_err() && actual.entry.is_none() {
+            live.remove(&spec.uid);
         }
-        Ok(steps)
+        applied.map(|()| steps)
     }
 
     /// Puts a backstop at the node's end of each of the pod's interfaces that has one there: what the guard cannot see
@@ -181,7 +181,7 @@ impl Capture {
         self.config.pins.remove_other_versions()
     }
 
-    /// Marked as changed whenever addresses or links in the pod's namespace change.
+    /// Marked as changed whenever addresses, links or rules in the pod's namespace change.
     pub async fn changes(&self, uid: &PodUid) -> Option<watch::Receiver<()>> {
         self.live.lock().await.get(uid).map(|pod| pod.netlink.changes())
     }
@@ -258,7 +258,7 @@ impl Capture {
         let cookie = spec.netns.cookie();
         let (own, exclusions, entry) =
             self.with_maps(|maps| (maps.addresses(cookie), maps.exclusions.of(cookie), maps.pod(cookie)));
-        let actual = Actual {
+        let mut actual = Actual {
             own: own?.into_iter().collect(),
             listening: *listening,
             steered: *steered && self.config.pins.is_steered(cookie),
@@ -267,6 +267,11 @@ impl Capture {
             entry: entry?,
             ..found
         };
+        let Config { pins, steering, .. } = &self.config;
+        if let Err(e) = neighbours::look(&spec.netns, pins, steering, &mut actual) {
+            // A kernel without sock_diag, for one: it captures as well, and tells less.
+            debug!(pod = %spec.name, error = %e, "Cannot look at what else is in the pod");
+        }
         let desired = desire(&actual, &spec.ips, spec.when_agent_down, &spec.exclusions);
         Ok((actual, desired))
     }

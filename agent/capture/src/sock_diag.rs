@@ -68,9 +68,28 @@ impl SockDiag {
     pub(crate) fn connections(&self) -> Result<Vec<Connection>, Error> {
         let mut connections = Vec::new();
         for family in [AF_INET, AF_INET6] {
-            self.list(family, &mut connections).map_err(failed("list the connections"))?;
+            self.list(request(family), &mut connections).map_err(failed("list the connections"))?;
         }
         Ok(connections)
+    }
+
+    /// Listening sockets of both families.
+    pub(crate) fn listening(&self) -> Result<Vec<Connection>, Error> {
+        self.in_states(&StateFlags::LISTEN)
+    }
+
+    /// Established connections of both families.
+    pub(crate) fn established(&self) -> Result<Vec<Connection>, Error> {
+        self.in_states(&StateFlags::ESTABLISHED)
+    }
+
+    fn in_states(&self, states: &StateFlags) -> Result<Vec<Connection>, Error> {
+        let mut found = Vec::new();
+        for family in [AF_INET, AF_INET6] {
+            let request = InetRequest { states: states.clone(), ..request(family) };
+            self.list(request, &mut found).map_err(failed("list sockets"))?;
+        }
+        Ok(found)
     }
 
     /// Resets a connection: the process that has it reads `ECONNABORTED`, the other end gets a RST.
@@ -89,8 +108,8 @@ impl SockDiag {
         }
     }
 
-    fn list(&self, family: u8, connections: &mut Vec<Connection>) -> io::Result<()> {
-        self.send(NLM_F_DUMP, SockDiagMessage::InetRequest(request(family)))?;
+    fn list(&self, request: InetRequest, connections: &mut Vec<Connection>) -> io::Result<()> {
+        self.send(NLM_F_DUMP, SockDiagMessage::InetRequest(request))?;
         loop {
             let (bytes, _) = self.0.recv_from_full()?;
             for message in messages(&bytes) {

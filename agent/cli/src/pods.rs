@@ -31,7 +31,9 @@ fn row(pod: &PodRow) -> [String; 5] {
     let plural = if pod.connections == 1 { "" } else { "s" };
     let connections = format!("{} connection{plural}", pod.connections);
     let state = match pod.state {
-        PodState::Captured => format!("captured ({connections}{}{})", older(pod), refused(pod)),
+        PodState::Captured => {
+            format!("captured ({connections}{}{}{})", older(pod), refused(pod), colliding(pod))
+        }
         PodState::Releasing => format!("releasing ({connections}{})", refused(pod)),
         PodState::Failed => "failed".to_owned(),
         PodState::Pending => "pending".to_owned(),
@@ -68,6 +70,15 @@ fn refused(pod: &PodRow) -> String {
     match pod.refused_connections {
         0 => String::new(),
         refused => format!(", {refused} refused"),
+    }
+}
+
+/// How many; `status` has the sentences.
+fn colliding(pod: &PodRow) -> String {
+    match pod.collisions.len() {
+        0 => String::new(),
+        1 => ", 1 collision".to_owned(),
+        collisions => format!(", {collisions} collisions"),
     }
 }
 

@@ -65,7 +65,7 @@ async fn connect(
             Err(_) => break,
         }
     }
-    Err(Failure::ConnectTimeout { endpoint, after: limit })
+    Err(Failure::DeliveryTimeout { endpoint, after: limit })
 }
 
 /// A socket that is connecting from a port which neither we nor the kernel have in use.

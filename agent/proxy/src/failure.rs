@@ -37,6 +37,11 @@ pub(crate) enum Failure {
     Connect { endpoint: EndpointAddr, source: io::Error },
     #[error("{endpoint} did not accept within {after:?}")]
     ConnectTimeout { endpoint: EndpointAddr, after: Duration },
+    #[error(
+        "the application at {endpoint} did not answer over lo within {after:?}; if it listens, something in the pod may set \
+         the whole mark of a socket or packet, or drop what comes in over lo"
+    )]
+    DeliveryTimeout { endpoint: EndpointAddr, after: Duration },
     #[error("the {end} broke off")]
     Broken { end: End, source: io::Error },
     #[error("no byte moved for {after:?}")]
@@ -76,7 +81,7 @@ impl Failure {
                 Kind::Unreachable => Reason::Unreachable,
                 Kind::Other => Reason::Io,
             },
-            Self::ConnectTimeout { .. } => Reason::ConnectTimeout,
+            Self::ConnectTimeout { .. } | Self::DeliveryTimeout { .. } => Reason::ConnectTimeout,
             Self::Broken { end, source } => match (Kind::of(source), end) {
                 (Kind::Reset, End::Client) => Reason::ClientReset,
                 (Kind::Reset, End::Server) => Reason::ServerReset,

@@ -5,7 +5,7 @@
 
 use abi::{Counter, ExclusionList, LOOPBACK_IFINDEX, ListenerKey, PodEntry, Slot, mapped};
 use aya_ebpf::{
-    bindings::{BPF_SK_LOOKUP_F_NO_REUSEPORT, bpf_sk_lookup, sk_action},
+    bindings::{BPF_SK_LOOKUP_F_NO_REUSEPORT, BPF_SK_LOOKUP_F_REPLACE, bpf_sk_lookup, sk_action},
     macros::sk_lookup,
     programs::SkLookupContext,
 };
@@ -48,8 +48,9 @@ pub fn steer(ctx: SkLookupContext) -> u32 {
         (Verdict::Inbound, false) => (Slot::InboundV6, Counter::SteerInbound),
     };
     let key = ListenerKey { netns_cookie: syn.netns_cookie, slot, reserved: 0 };
-    // The slot is the choice: no reuseport group of somebody else's takes part in it.
-    let flags = BPF_SK_LOOKUP_F_NO_REUSEPORT.into();
+    // The slot is the choice: no reuseport group of somebody else's takes part in it, nor what a program before this one
+    // has chosen. That one gets its way when the proxy delivers, which passes here.
+    let flags = (BPF_SK_LOOKUP_F_NO_REUSEPORT | BPF_SK_LOOKUP_F_REPLACE).into();
     if maps::is_alive() && maps::LISTENERS.redirect_sk_lookup(&ctx, key, flags).is_ok() {
         count(counter);
         return PASS;

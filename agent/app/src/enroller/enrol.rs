@@ -6,9 +6,10 @@ use anyhow::{Context, Result, anyhow};
 use capture::{PodSpec, plan::Step};
 use model::{Pod, PodUid, Snapshot};
 use netns::Netns;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, Work, chain};
+use super::{BREATH, Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, Work, chain};
 use crate::{older::reset_is_due, pods::Phase};
 
 impl Work {
@@ -97,7 +98,7 @@ impl Work {
         self.enroller.board.set(&pod.uid, Some(phase));
     }
 
-    /// Addresses came or went: brings rules, routes and maps up to date.
+    /// Something in the pod changed: brings sysctls, rules, routes and maps up to date.
     pub(super) async fn refresh(&mut self, uid: &PodUid) {
         let Some(managed) = self.managed.get(uid) else {
             return;
@@ -112,7 +113,7 @@ impl Work {
         }
         let spec = managed.spec.clone();
         if let Err(e) = self.enroller.capture.enrol(&spec, &self.enroller.listeners).await {
-            warn!(pod = %spec.name, error = chain(e), "Changed addresses of the pod could not be followed");
+            warn!(pod = %spec.name, error = chain(e), "Changes in the pod could not be followed");
         }
         self.back_up(uid).await;
     }
@@ -123,7 +124,10 @@ impl Work {
         };
         let (uid, events) = (uid.clone(), self.events.clone());
         tokio::spawn(async move {
-            while changes.changed().await.is_ok() && events.send(Event::Changed(uid.clone())).is_ok() {}
+            while changes.changed().await.is_ok() && events.send(Event::Changed(uid.clone())).is_ok() {
+                // A pod that changes without end must not keep the enroller from the others.
+                sleep(BREATH).await;
+            }
         });
     }
 

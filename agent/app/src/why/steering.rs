@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use abi::{Counter, ExclusionList, PodEntry, Slot};
 use capture::{
     Life,
+    collision::Rule,
     desired::Family,
     maps::{list_of, pod_entry},
 };
@@ -156,13 +157,17 @@ fn turn(story: &mut Story, kernel: &Kernel, destination: SocketAddr) -> Option<S
     let Kernel { actual, steering, .. } = kernel;
     let family = Family::of(destination.ip());
     let mark = steering.marks.captured;
-    let rule =
-        format!("rule {}: fwmark {mark:#x}/{mark:#x} lookup {}", steering.rule_priority, steering.table);
+    let ours = |rule: &&Rule| rule.family == family && rule.is_ours(steering);
+    let found = actual.neighbours.rules.iter().find(ours);
+    let priority = found.map_or(steering.rule_priority, |rule| rule.priority);
+    let rule = format!("rule {priority}: fwmark {mark:#x}/{mark:#x} lookup {}", steering.table);
     if !actual.rules.contains(&family) {
-        story.tell("turn", "not turned", format!("missing {rule}"));
-        return Some(
-            "its namespace lacks the rule; the agent puts it back when an address changes".to_owned(),
-        );
+        let Some(_) = found else {
+            story.tell("turn", "not turned", format!("missing {rule}"));
+            return Some("its namespace lacks the rule; the agent puts it back".to_owned());
+        };
+        story.tell("turn", "not turned", format!("another rule comes before {rule}"));
+        return Some("a rule of its own comes first; see `millstream status`".to_owned());
     }
     match actual.routes.get(&family) {
         Some(source) => {

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use abi::Slot;
 use tracing::{debug, warn};
 
-use super::{Capture, Live};
+use super::{Capture, Live, meet};
 use crate::{
     Error, GuardHook, Listen, Listener, Programs,
     change::{merge, revert},
@@ -23,6 +23,7 @@ impl Capture {
         listen: &impl Listen,
     ) -> Result<(), Error> {
         let journalled = self.note(pod, steps)?;
+        meet::tell_of_changes_back(pod, journalled.as_ref(), steps);
         for (done, step) in steps.iter().enumerate() {
             if let Err(e) = self.take(pod, step, listen).await {
                 for step in steps[..=done].iter().rev() {
@@ -75,13 +76,14 @@ impl Capture {
     }
 
     async fn take(&self, pod: &mut Live, step: &Step, listen: &impl Listen) -> Result<(), Error> {
+        let steering = self.steering_of(pod);
         let Live { spec, netlink, listening, steered, guarded, .. } = pod;
         let cookie = spec.netns.cookie();
         match step {
             Step::Change(Change::Sysctl { name, after, .. }) => sysctl::write(&spec.netns, name, after),
-            Step::Change(Change::Rule { family }) => netlink.add_rule(*family, &self.config.steering).await,
+            Step::Change(Change::Rule { family }) => netlink.add_rule(*family, &steering).await,
             Step::Change(Change::Route { family, source }) => {
-                netlink.set_route(*family, *source, &self.config.steering).await
+                netlink.set_route(*family, *source, &steering).await
             }
             // Planned as `Step::Guard`.
             Step::Change(Change::Filter { .. }) => Ok(()),
