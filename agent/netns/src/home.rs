@@ -1,67 +1,86 @@
 //! The namespace that a thread returns to.
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::Cell,
     fs::File,
-    io,
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
-    rc::Rc,
+    sync::OnceLock,
 };
 
-use crate::Error;
+use nix::sys::stat::fstat;
 
-/// What a thread knows of its own way. To open the namespace it is in takes longer than to make a socket in another,
-/// so that is done once.
-#[derive(Debug)]
-struct Way {
-    home: OnceCell<Rc<File>>,
-    away: Cell<bool>,
-}
+use crate::{Error, call};
 
-/// Where the thread was before it entered another namespace; away from there until this is dropped.
+/// Where the calling thread was when it left for another namespace; it is away until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Home {
-    pub(crate) file: Rc<File>,
-    /// Not from a namespace that was itself entered.
-    outermost: bool,
+    /// `None` where it was in [`HOME`].
+    other: Option<File>,
+    before: Whereabouts,
 }
 
+/// What is known of a thread.
+#[derive(Clone, Copy, Debug)]
+enum Whereabouts {
+    Unknown,
+    AtHome,
+    Away,
+}
+
+/// Where the threads of this process are that have entered nothing: the namespace of the first that came here. It is
+/// opened once, for that takes longer than to make a socket in another namespace.
+static HOME: OnceLock<File> = OnceLock::new();
+
 thread_local! {
-    static WAY: Way = const { Way { home: OnceCell::new(), away: Cell::new(false) } };
+    static WHEREABOUTS: Cell<Whereabouts> = const { Cell::new(Whereabouts::Unknown) };
 }
 
 // === impl Home ===
 
 impl Home {
-    /// Notes where the calling thread is, before it leaves.
     pub(crate) fn leave() -> Result<Self, Error> {
-        WAY.with(|way| {
-            if way.away.get() {
-                return Ok(Self { file: Rc::new(open()?), outermost: false });
-            }
-            let file = match way.home.get() {
-                Some(file) => Rc::clone(file),
-                None => Rc::clone(way.home.get_or_init({
-                    let file = Rc::new(open()?);
-                    || file
-                })),
-            };
-            way.away.set(true);
-            Ok(Self { file, outermost: true })
-        })
+        let home = match WHEREABOUTS.get() {
+            Whereabouts::AtHome => Self { other: None, before: Whereabouts::AtHome },
+            Whereabouts::Unknown => Self::look()?,
+            Whereabouts::Away => Self { other: Some(open()?), before: Whereabouts::Away },
+        };
+        WHEREABOUTS.set(Whereabouts::Away);
+        Ok(home)
+    }
+
+    /// Finds out whether this thread is where the others are.
+    fn look() -> Result<Self, Error> {
+        let inode = |file: &File| fstat(file).map(|s| (s.st_dev, s.st_ino)).map_err(call("stat"));
+        let here = open()?;
+        let here_inode = inode(&here)?;
+        // Given back where another thread has come first.
+        if let Some(here) = HOME.set(here).err()
+            && HOME.get().map(inode).transpose()? != Some(here_inode)
+        {
+            return Ok(Self { other: Some(here), before: Whereabouts::Unknown });
+        }
+        Ok(Self { other: None, before: Whereabouts::AtHome })
+    }
+}
+
+impl AsFd for Home {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.other.as_ref().or(HOME.get()) {
+            Some(file) => file.as_fd(),
+            // It is set before a `Home` without a file of its own is made.
+            None => std::process::abort(),
+        }
     }
 }
 
 impl Drop for Home {
     fn drop(&mut self) {
-        if self.outermost {
-            // The thread is ending where this fails.
-            let _ended = WAY.try_with(|way| way.away.set(false));
-        }
+        WHEREABOUTS.set(self.before);
     }
 }
 
 fn open() -> Result<File, Error> {
     let path = Path::new("/proc/thread-self/ns/net");
-    File::open(path).map_err(|source: io::Error| Error::Open { path: path.to_owned(), source })
+    File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })
 }

@@ -159,7 +159,7 @@ impl AsFd for Netns {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if setns(&self.home.file, CloneFlags::CLONE_NEWNET).is_err() {
+        if setns(&self.home, CloneFlags::CLONE_NEWNET).is_err() {
             // Going on would do the agent's work inside a pod's network: there is no safe way but out.
             std::process::abort();
         }
