@@ -16,6 +16,8 @@ use tokio::{
 const FREE: usize = 32 << 10;
 /// What it carries in a turn: some 20 µs.
 const TURN: usize = 64 << 10;
+/// And where the pod has turns left, so that nobody of it waits: to give way costs throughput.
+const LONG_TURN: usize = 1 << 20;
 /// What one read counts at least, so that a stream of single bytes gives way too.
 const LEAST_COUNT: usize = 8 << 10;
 
@@ -28,7 +30,7 @@ pub(crate) struct Turns(Semaphore);
 pub(crate) struct Turn<'t> {
     turns: &'t Turns,
     permit: Option<SemaphorePermit<'t>>,
-    left: usize,
+    carried: usize,
 }
 
 // === impl Turns ===
@@ -44,7 +46,7 @@ impl Turns {
     }
 
     pub(crate) fn begin(&self) -> Turn<'_> {
-        Turn { turns: self, permit: None, left: FREE }
+        Turn { turns: self, permit: None, carried: 0 }
     }
 }
 
@@ -52,18 +54,22 @@ impl Turns {
 
 impl Turn<'_> {
     pub(crate) fn count(&mut self, bytes: usize) {
-        self.left = self.left.saturating_sub(bytes.max(LEAST_COUNT));
+        self.carried += bytes.max(LEAST_COUNT);
     }
 
     /// Whether the stream is to wait for another turn before it carries so many more.
     pub(crate) fn is_over_before(&self, bytes: usize) -> bool {
-        self.left == 0 || self.permit.is_none() && self.left < bytes
+        match self.permit {
+            None => FREE < self.carried + bytes,
+            Some(_) if self.turns.0.available_permits() == 0 => TURN <= self.carried,
+            Some(_) => LONG_TURN <= self.carried,
+        }
     }
 
     /// Lets another stream have the turn.
     pub(crate) fn pass(&mut self) {
         self.permit = None;
-        self.left = FREE;
+        self.carried = 0;
     }
 
     /// Waits for the next.
@@ -82,7 +88,7 @@ impl Turn<'_> {
             // It is never closed.
             Err(_) => self.turns.0.acquire().await.ok(),
         };
-        self.left = TURN;
+        self.carried = 0;
     }
 }
 

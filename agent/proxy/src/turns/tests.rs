@@ -56,3 +56,18 @@ async fn the_streams_of_a_pod_take_turns_in_the_order_in_which_they_came() {
         "a turn that was passed is not lost, nor one that is not waited for"
     );
 }
+
+#[tokio::test]
+async fn a_turn_is_long_where_nobody_of_the_pod_waits() {
+    let turns = Turns::at_once(2);
+    let mut lone = turns.begin();
+    lone.next().await;
+    lone.count(TURN);
+    assert!(!lone.is_over_before(1));
+    let mut another = turns.begin();
+    another.next().await;
+    assert!(lone.is_over_before(1), "now all turns are taken");
+    drop(another);
+    lone.count(LONG_TURN - TURN);
+    assert!(lone.is_over_before(1));
+}
