@@ -1,10 +1,10 @@
 //! Network namespaces: found, verified, entered on a thread and always left again.
 //!
 //! A [`Netns`] is an open descriptor, so the namespace it names cannot be swapped for another behind our
-//! back. [`Netns::enter`] moves the calling *thread*; the guard it returns moves it back when dropped.
+//! back. [`Netns::enter`] moves the calling *thread*; the guard it returns moves it back when dropped. Whoever moves
+//! threads by other means must not let them come here.
 
 use std::{
-    fs::File,
     io,
     marker::PhantomData,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -22,6 +22,10 @@ use nix::{
         statfs::fstatfs,
     },
 };
+
+use crate::home::Home;
+
+mod home;
 
 nix::ioctl_none_bad!(
     /// `NS_GET_NSTYPE`, Linux 4.11 (ioctl_nsfs(2)).
@@ -41,7 +45,7 @@ pub struct Netns {
 #[derive(Debug)]
 #[must_use = "the thread returns as soon as this is dropped"]
 pub struct Entered {
-    home: File,
+    home: Home,
     /// Not `Send`: what was entered on one thread must be left on the same.
     _thread: PhantomData<*const ()>,
 }
@@ -125,8 +129,7 @@ impl Netns {
     /// Moves the calling thread into this namespace until the guard is dropped. Do not hold the guard over
     /// an `.await`.
     pub fn enter(&self) -> Result<Entered, Error> {
-        let path = Path::new("/proc/thread-self/ns/net");
-        let home = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        let home = Home::leave()?;
         setns(&self.fd, CloneFlags::CLONE_NEWNET).map_err(call("enter"))?;
         Ok(Entered { home, _thread: PhantomData })
     }

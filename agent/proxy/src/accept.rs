@@ -42,9 +42,7 @@ pub(crate) async fn accept_loop(
         loop {
             match listener.accept().await {
                 Ok((stream, client)) => {
-                    if pause.take().is_some() {
-                        shared.spare.regain();
-                    }
+                    pause = None;
                     accept(&shared, &pod, direction, stream, client);
                 }
                 // The client gave up while it waited.
@@ -126,13 +124,16 @@ async fn serve(
 ) {
     let live = Arc::clone(&record.live);
     let pod = Arc::clone(presence.pod());
-    let connection = Connection { shared, pod: Arc::clone(&pod), live: Arc::clone(&live) };
+    let connection =
+        Connection { shared: Arc::clone(&shared), pod: Arc::clone(&pod), live: Arc::clone(&live) };
     let accepted = Accepted { client, connection };
     let outcome = tokio::select! {
         biased;
         reason = live.ended() => Err(Failure::Ended(reason)),
         outcome = run(live.direction, accepted) => outcome,
     };
+    // Its sockets are closed.
+    shared.spare.regain();
     conclude(&pod, record, outcome);
     drop((admission, presence));
 }

@@ -31,7 +31,7 @@ pub(crate) async fn copy(connected: Connected) -> Result<(), Failure> {
     };
     tokio::select! {
         biased;
-        result = both_ways(client.socket(), server.socket(), pool, meter) => result?,
+        result = both_ways(client.socket(), server.socket(), pool, &connection.pod.turns, meter) => result?,
         failure = idle(config.idle_timeout, meter) => return Err(failure),
         never = keepalive::copy_intent(config.keepalive_probe_after, meter, applications, facing) => match never {},
     }

@@ -61,6 +61,7 @@ mod socket;
 mod spare;
 mod stream;
 mod tuples;
+mod turns;
 
 pub use config::ProxyConfig;
 pub use connections::{ConnectionRow, Direction, Stage};

@@ -22,6 +22,7 @@ use crate::{
     refusals::Refusals,
     shared::Shared,
     tuples::{Tuple, Tuples, Wanted},
+    turns::Turns,
 };
 
 #[derive(Debug, Default)]
@@ -42,6 +43,7 @@ pub(crate) struct OpenPod {
     pub(crate) accept_loops: TaskTracker,
     /// What its copy buffers are counted on.
     pub(crate) buffers: Account,
+    pub(crate) turns: Turns,
     pub(crate) refusals: Refusals,
     connections: Account,
     captured: AtomicBool,
@@ -120,6 +122,7 @@ impl OpenPod {
             stop: CancellationToken::new(),
             accept_loops: TaskTracker::new(),
             buffers: shared.buffers.account(),
+            turns: Turns::new(),
             refusals: Refusals::default(),
             connections: shared.admitted.account(),
             captured: AtomicBool::new(true),

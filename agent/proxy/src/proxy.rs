@@ -11,6 +11,7 @@ use std::{
 use model::{ObjectName, PodUid, Snapshot};
 use netns::Netns;
 use nix::errno::Errno;
+use socket2::Socket;
 use tokio::{
     net::{TcpListener, UnixStream},
     sync::watch,
@@ -229,10 +230,10 @@ async fn stop(pod: &OpenPod) {
 impl Pair {
     /// `None` where the namespace does not have this family.
     fn open(pod: &ObjectName, netns: &Netns, ip: IpAddr) -> Result<Option<Self>, Error> {
-        let open = |port| {
+        let open = |port, listen: fn(SocketAddr) -> io::Result<Socket>| {
             let addr = SocketAddr::new(ip, port);
             let listener = netns
-                .run(|| socket::listener(addr))
+                .run(|| listen(addr))
                 .map_err(|source| Error::Netns { pod: pod.clone(), source })?
                 .and_then(|socket| TcpListener::from_std(socket.into()));
             match listener {
@@ -241,7 +242,8 @@ impl Pair {
                 Err(source) => Err(Error::Listen { pod: pod.clone(), addr, source }),
             }
         };
-        let (outbound, inbound) = (open(OUTBOUND_PORT)?, open(INBOUND_PORT)?);
+        let outbound = open(OUTBOUND_PORT, socket::outbound_listener)?;
+        let inbound = open(INBOUND_PORT, socket::inbound_listener)?;
         Ok(outbound.zip(inbound).map(|(outbound, inbound)| Self { outbound, inbound }))
     }
 }

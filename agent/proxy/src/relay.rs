@@ -13,6 +13,7 @@ use crate::{
     ledger::{Account, Ledger},
     meter::Meter,
     stream::Stream,
+    turns::Turns,
 };
 
 /// What its streams share, as all of one pod's do.
@@ -20,13 +21,14 @@ use crate::{
 pub struct Relay {
     pool: Pool,
     account: Account,
+    turns: Turns,
 }
 
 // === impl Relay ===
 
 impl Relay {
     pub fn new(limits: &Limits) -> Self {
-        Self { pool: Pool::default(), account: Ledger::new(limits.buffers()).account() }
+        Self { pool: Pool::default(), account: Ledger::new(limits.buffers()).account(), turns: Turns::new() }
     }
 
     /// Carries bytes both ways until both ends have finished; when one breaks off, the other is reset. The sockets are
@@ -34,7 +36,7 @@ impl Relay {
     pub async fn carry(&self, client: TcpStream, server: TcpStream) -> io::Result<()> {
         let (client, server) = (Stream::accepted(client), Stream::accepted(server));
         let pool = PodPool { pool: &self.pool, account: &self.account };
-        let carried = both_ways(client.socket(), server.socket(), pool, &Meter::new()).await;
+        let carried = both_ways(client.socket(), server.socket(), pool, &self.turns, &Meter::new()).await;
         carried.map_err(|failure: Failure| io::Error::other(failure))?;
         client.close();
         server.close();

@@ -11,8 +11,24 @@ use model::Marks;
 /// The kernel cuts it down to `net.core.somaxconn` of the pod.
 const BACKLOG: i32 = 4096;
 
+/// What a socket towards an application of this node holds each way; the kernel doubles it for its own bookkeeping, and
+/// cuts it down to `net.core.rmem_max` and `wmem_max`.
+///
+/// Over `lo` there is no distance to bridge: more would not be faster, and only be full where somebody does not read.
+/// Left to itself the kernel grows it to megabytes, and what it may have for the TCP of the whole node is soon used
+/// up by a few hundred such connections.
+const LOCAL_BUFFER: usize = 256 << 10;
+
+/// A listener for what the applications of this namespace dial. See [`inbound_listener`].
+pub(crate) fn outbound_listener(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = inbound_listener(addr)?;
+    // What is accepted inherits it.
+    hold_little(&socket)?;
+    Ok(socket)
+}
+
 /// A listener at `addr`, or at another port when the application has that one: steering does not care.
-pub(crate) fn listener(addr: SocketAddr) -> io::Result<Socket> {
+pub(crate) fn inbound_listener(addr: SocketAddr) -> io::Result<Socket> {
     let any_port = SocketAddr::new(addr.ip(), 0);
     match listener_at(addr) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => listener_at(any_port),
@@ -52,6 +68,7 @@ fn named_delivery(marks: Marks, from: SocketAddr, device: Option<&[u8]>) -> io::
     transparent(&socket, from)?;
     socket.bind_device(device)?;
     socket.set_mark(marks.captured)?;
+    hold_little(&socket)?;
     socket.bind(&from.into())?;
     Ok(socket)
 }
@@ -98,6 +115,12 @@ fn tcp(addr: SocketAddr) -> io::Result<Socket> {
     // An urgent byte stays in its place among the others; else a read would leave it out.
     socket.set_out_of_band_inline(true)?;
     Ok(socket)
+}
+
+/// See [`LOCAL_BUFFER`].
+fn hold_little(socket: &Socket) -> io::Result<()> {
+    socket.set_recv_buffer_size(LOCAL_BUFFER)?;
+    socket.set_send_buffer_size(LOCAL_BUFFER)
 }
 
 fn transparent(socket: &Socket, addr: SocketAddr) -> io::Result<()> {

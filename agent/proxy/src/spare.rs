@@ -3,7 +3,16 @@
 //! Without a descriptor a connection cannot be accepted, hence not be reset either, and its client would wait. So
 //! the spare one is given up for it, and taken back when it has been reset.
 
-use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Mutex};
+use std::{
+    fs::File,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, AsRawFd, RawFd},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use nix::errno::Errno;
 use socket2::{SockRef, Socket};
@@ -11,20 +20,31 @@ use socket2::{SockRef, Socket};
 use crate::lock::lock;
 
 #[derive(Debug)]
-pub(crate) struct Spare(Mutex<Option<File>>);
+pub(crate) struct Spare {
+    file: Mutex<Option<File>>,
+    /// The number that it had first. The limit holds for numbers, and nothing has a lower one for long.
+    place: Option<RawFd>,
+    /// Whether somebody quicker has its place.
+    displaced: AtomicBool,
+}
 
 // === impl Spare ===
 
 impl Spare {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(open().ok()))
+        let file = open().ok();
+        let place = file.as_ref().map(File::as_raw_fd);
+        Self { displaced: file.is_none().into(), file: Mutex::new(file), place }
     }
 
-    /// Takes it back, if somebody quicker had it when it was given up last.
+    /// Takes it back as soon as that is possible: to be called when a descriptor was closed.
     pub(crate) fn regain(&self) {
-        let mut spare = lock(&self.0);
-        if spare.is_none() {
-            *spare = open().ok();
+        if self.displaced.load(Ordering::Relaxed) {
+            let mut spare = lock(&self.file);
+            let lower =
+                open().ok().filter(|new| spare.as_ref().is_none_or(|old| new.as_raw_fd() < old.as_raw_fd()));
+            *spare = lower.or(spare.take());
+            self.settle(spare.as_ref());
         }
     }
 
@@ -34,12 +54,18 @@ impl Spare {
         listener: &impl AsFd,
         f: impl FnOnce(Socket, SocketAddr) -> T,
     ) -> io::Result<T> {
-        let mut spare = lock(&self.0);
+        let mut spare = lock(&self.file);
         let given_up = spare.take().map_or_else(open, Ok)?;
         drop(given_up);
         let accepted = accept(listener).map(|(socket, client)| f(socket, client));
         *spare = open().ok();
+        self.settle(spare.as_ref());
         accepted
+    }
+
+    fn settle(&self, spare: Option<&File>) {
+        let place = spare.map(File::as_raw_fd);
+        self.displaced.store(place.is_none() || self.place < place, Ordering::Relaxed);
     }
 }
 

@@ -404,7 +404,7 @@ impl World {
 
     /// Has the proxy accept what is dialled at `addr` in the namespace.
     fn steer(&self, namespace: &Namespace, name: &str, addr: &str, direction: Direction) {
-        let listener = namespace.run(|| socket::listener(addr.parse().unwrap())).unwrap();
+        let listener = namespace.run(|| socket::outbound_listener(addr.parse().unwrap())).unwrap();
         let listener = TcpListener::from_std(listener.into()).unwrap();
         let shared = self.proxy.shared();
         let pod = shared.pods.get(&uid(name)).unwrap();

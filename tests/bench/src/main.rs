@@ -4,7 +4,7 @@
 //! road.rs         what lies between two pods, and the stage it is set on
 //! workload.rs     what is done over a road
 //! comparison.rs   every workload over every road, in turn
-//! uncaptured.rs guard.rs enrolment.rs sustained.rs memory.rs     the single questions
+//! uncaptured.rs guard.rs enrolment.rs memory.rs fairness.rs sustained.rs     the single questions
 //! report.rs       tables, targets, profiles
 //! bin/load        clients and servers        bin/redirect    what is replaced
 //! ```
@@ -23,6 +23,7 @@ use crate::{
 
 mod comparison;
 mod enrolment;
+mod fairness;
 mod guard;
 mod markdown;
 mod memory;
@@ -70,6 +71,8 @@ enum Part {
     Guard,
     Enrolment,
     Memory,
+    /// What a pod feels of a bad neighbour
+    Fairness,
     Sustained,
 }
 
@@ -107,6 +110,7 @@ fn run(args: &Args) -> Result<()> {
             Part::Guard => guard::run(&mut report, rounds, seconds)?,
             Part::Enrolment => enrolment::run(&mut report)?,
             Part::Memory => memory::run(&mut report)?,
+            Part::Fairness => fairness::run(&mut report, rounds, seconds)?,
             Part::Sustained => sustained::run(&mut report, seconds * SUSTAINED)?,
             // Compared above.
             Part::Bulk1
@@ -145,7 +149,12 @@ impl Part {
             Self::Connect16 => Some(Workload::Connect16),
             Self::Http => Some(Workload::Http),
             Self::HttpClose => Some(Workload::HttpClose),
-            Self::Uncaptured | Self::Guard | Self::Enrolment | Self::Memory | Self::Sustained => None,
+            Self::Uncaptured
+            | Self::Guard
+            | Self::Enrolment
+            | Self::Memory
+            | Self::Fairness
+            | Self::Sustained => None,
         }
     }
 }

@@ -15,10 +15,7 @@ use std::{
 
 use nix::errno::Errno;
 use socket2::{SockRef, Socket};
-use tokio::{
-    net::TcpStream,
-    task::{coop::unconstrained, yield_now},
-};
+use tokio::{net::TcpStream, task::coop::unconstrained};
 
 use super::End;
 use crate::{
@@ -26,24 +23,21 @@ use crate::{
     failure::Failure,
     meter::{Meter, Way},
     stream,
+    turns::{Turn, Turns},
 };
-
-/// Bytes after which a stream lets other connections of the thread run.
-const TURN: usize = LARGEST;
-/// What one read counts at least, so that a stream of single bytes gives way too.
-const LEAST_COUNT: usize = TURN / 128;
 
 /// Copies until both directions have ended, or one end broke off: then the caller resets the other.
 pub(crate) async fn both_ways(
     client: &TcpStream,
     server: &TcpStream,
     pool: PodPool<'_>,
+    turns: &Turns,
     meter: &Meter,
 ) -> Result<(), Failure> {
     let broken = &AtomicBool::new(false);
     let (client_end, server_end) = ((End::Client, client), (End::Server, server));
-    let sent = Pump { from: client_end, to: server_end, way: Way::Sent, pool, meter, broken };
-    let received = Pump { from: server_end, to: client_end, way: Way::Received, pool, meter, broken };
+    let sent = Pump { from: client_end, to: server_end, way: Way::Sent, pool, turns, meter, broken };
+    let received = Pump { from: server_end, to: client_end, way: Way::Received, pool, turns, meter, broken };
     // A pump takes turns by itself. With tokio's budget on top, the last look below might find nothing left.
     let mut sent = Direction { pump: pin!(unconstrained(sent.run())), done: false };
     let mut received = Direction { pump: pin!(unconstrained(received.run())), done: false };
@@ -76,6 +70,7 @@ struct Pump<'a> {
     to: (End, &'a TcpStream),
     way: Way,
     pool: PodPool<'a>,
+    turns: &'a Turns,
     meter: &'a Meter,
     /// One of the ends is gone: no end of data may be announced any more. The first call that meets a reset
     /// takes the error away, and the next read sees what looks like an orderly end.
@@ -98,21 +93,22 @@ impl Pump<'_> {
             // No buffer is held here, where most connections are most of the time.
             self.readable().await.map_err(self.broke(self.from.0))?;
             let mut buffer = self.pool.take(size);
-            let mut turn = 0;
+            let mut turn = self.turns.begin();
             // A short read does not mean that nothing is left: it may have stopped at urgent data.
             while let Some(read) = self.read(&mut buffer).map_err(self.broke(self.from.0))? {
                 if read == 0 {
                     return self.end();
                 }
-                self.write_all(&buffer[..read]).await.map_err(self.broke(self.to.0))?;
+                self.write_all(&buffer[..read], &mut turn).await.map_err(self.broke(self.to.0))?;
                 size = next_size(size, buffer.len(), read);
-                turn += read.max(LEAST_COUNT);
-                if turn >= TURN && !self.is_broken() {
-                    yield_now().await;
-                    turn = 0;
-                }
-                if buffer.len() < size && read == buffer.len() {
+                turn.count(read);
+                let is_over = turn.is_over_before(1);
+                if is_over || buffer.len() < size && read == buffer.len() {
+                    // Nor is a buffer held by a stream that waits for its turn.
                     drop(buffer);
+                    if is_over {
+                        self.next(&mut turn).await;
+                    }
                     buffer = self.pool.take(size);
                 }
             }
@@ -143,18 +139,30 @@ impl Pump<'_> {
         }
     }
 
-    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+    async fn write_all(&self, mut bytes: &[u8], turn: &mut Turn<'_>) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.to.1.try_write(bytes) {
                 Ok(written) => {
                     self.meter.count(self.way, written);
                     bytes = &bytes[written..];
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.to.1.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    turn.pass();
+                    self.to.1.writable().await?;
+                    if turn.is_over_before(bytes.len()) {
+                        self.next(turn).await;
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Waits for another turn, unless nothing is to be waited for any more.
+    async fn next(&self, turn: &mut Turn<'_>) {
+        let mut next = pin!(turn.next());
+        poll_fn(|cx| if self.is_broken() { Poll::Ready(()) } else { next.as_mut().poll(cx) }).await;
     }
 
     fn end(&self) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    task::JoinHandle,
+    task::{JoinHandle, yield_now},
     time::timeout,
 };
 
@@ -237,7 +237,7 @@ impl Copied {
         let (account, counted) = (buffers.account(), Arc::clone(&meter));
         let outcome = tokio::spawn(async move {
             let pool = PodPool { pool: &Pool::default(), account: &account };
-            both_ways(&near, &far, pool, &counted).await?;
+            both_ways(&near, &far, pool, &Turns::new(), &counted).await?;
             Stream::accepted(near).close();
             Stream::accepted(far).close();
             Ok(())
