@@ -115,6 +115,8 @@ fn out_of_descriptors_connections_are_reset_and_come_back_by_themselves() {
     assert!((10..=40).contains(&standing.open), "{standing:?}");
     assert_reset(&standing, 100 - standing.open as u64, "no more descriptors");
     let standing = standing.open;
+    // Each is recorded after its descriptors are closed and the spare one is back. Nobody can be asked now.
+    wait_for(|| out_of_descriptors(&mesh) == 100 - standing);
     // Not one: only the spare descriptor is left to accept with.
     mesh.agent.limit_files(limit_with_room_for(0, pid)).unwrap();
     let more = client.crowd(addr, 20, &[]).unwrap().standing().unwrap();
@@ -127,9 +129,7 @@ fn out_of_descriptors_connections_are_reset_and_come_back_by_themselves() {
     let (mut again, _) = dial(&client, addr, &[]);
     again.ping("room again").unwrap();
     drop(again);
-    let records = mesh.records();
-    let short = records.iter().filter(|record| record["reason"] == "out-of-descriptors");
-    assert_eq!(short.count(), 120 - standing, "{records:?}");
+    assert_eq!(out_of_descriptors(&mesh), 120 - standing, "{:?}", mesh.records());
     let warnings = mesh.agent.log().unwrap().matches("Connections are refused").count();
     assert!((1..10).contains(&warnings), "{warnings} warnings");
 
@@ -241,6 +241,11 @@ fn assert_reset(count: &Count, expected: u64, what: &str) {
 
 fn sum(failures: &BTreeMap<String, u64>) -> u64 {
     failures.values().sum()
+}
+
+/// How many records say so.
+fn out_of_descriptors(mesh: &Mesh) -> usize {
+    mesh.records().iter().filter(|record| record["reason"] == "out-of-descriptors").count()
 }
 
 fn open(mesh: &Mesh) -> u64 {
