@@ -1,18 +1,10 @@
-//! A file that is kept open for the time when no other can be.
+//! Files that are kept open for the time when no other can be.
 //!
-//! Without a descriptor a connection cannot be accepted, hence not be reset either, and its client would wait. So
-//! the spare one is given up for it, and taken back when it has been reset.
+//! Without a descriptor a connection cannot be accepted, hence not be reset either, and its client would wait. So a
+//! spare one is given up for it, and taken back when it has been reset. Another thread may be quicker and have its
+//! number in between, so there are several.
 
-use std::{
-    fs::File,
-    io,
-    net::SocketAddr,
-    os::fd::{AsFd, AsRawFd, RawFd},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Mutex};
 
 use nix::errno::Errno;
 use socket2::{SockRef, Socket};
@@ -20,32 +12,23 @@ use socket2::{SockRef, Socket};
 use crate::lock::lock;
 
 #[derive(Debug)]
-pub(crate) struct Spare {
-    file: Mutex<Option<File>>,
-    /// The number that it had first. The limit holds for numbers, and nothing has a lower one for long.
-    place: Option<RawFd>,
-    /// Whether somebody quicker has its place.
-    displaced: AtomicBool,
-}
+pub(crate) struct Spare(Mutex<Vec<File>>);
+
+/// More than there are threads that could be quicker.
+const FILES: usize = 16;
 
 // === impl Spare ===
 
 impl Spare {
     pub(crate) fn new() -> Self {
-        let file = open().ok();
-        let place = file.as_ref().map(File::as_raw_fd);
-        Self { displaced: file.is_none().into(), file: Mutex::new(file), place }
+        let spare = Self(Mutex::default());
+        spare.regain();
+        spare
     }
 
-    /// Takes it back as soon as that is possible: to be called when a descriptor was closed.
+    /// Takes back what others had in between: to be called when descriptors were closed.
     pub(crate) fn regain(&self) {
-        if self.displaced.load(Ordering::Relaxed) {
-            let mut spare = lock(&self.file);
-            let lower =
-                open().ok().filter(|new| spare.as_ref().is_none_or(|old| new.as_raw_fd() < old.as_raw_fd()));
-            *spare = lower.or(spare.take());
-            self.settle(spare.as_ref());
-        }
+        fill(&mut lock(&self.0));
     }
 
     /// Accepts one connection, which `f` must drop. `WouldBlock`: nobody waits.
@@ -54,18 +37,28 @@ impl Spare {
         listener: &impl AsFd,
         f: impl FnOnce(Socket, SocketAddr) -> T,
     ) -> io::Result<T> {
-        let mut spare = lock(&self.file);
-        let given_up = spare.take().map_or_else(open, Ok)?;
-        drop(given_up);
-        let accepted = accept(listener).map(|(socket, client)| f(socket, client));
-        *spare = open().ok();
-        self.settle(spare.as_ref());
-        accepted
+        let mut spare = lock(&self.0);
+        let accepted = loop {
+            let given_up = spare.pop();
+            let is_last = given_up.is_none();
+            drop(given_up);
+            match accept(listener) {
+                Err(error) if is_out_of_descriptors(&error) && !is_last => {}
+                accepted => break accepted,
+            }
+        };
+        let result = accepted.map(|(socket, client)| f(socket, client));
+        fill(&mut spare);
+        result
     }
+}
 
-    fn settle(&self, spare: Option<&File>) {
-        let place = spare.map(File::as_raw_fd);
-        self.displaced.store(place.is_none() || self.place < place, Ordering::Relaxed);
+fn fill(spare: &mut Vec<File>) {
+    while spare.len() < FILES {
+        match open() {
+            Ok(file) => spare.push(file),
+            Err(_) => return,
+        }
     }
 }
 
