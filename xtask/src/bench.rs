@@ -34,7 +34,15 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::need(&PROGRAMS)?;
     build::release(workspace)?;
     shell::step("build the bench");
-    shell::run(workspace.cargo().args(["build", "--locked", "--release", "--package", "bench"]))?;
+    shell::run(workspace.cargo().args([
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "bench",
+        "--package",
+        "harness",
+    ]))?;
     shell::step("measure");
     let mut bench = Command::new(workspace.target.join("release/bench"));
     shell::run(bench.args(options).env("MILLSTREAM_BIN", workspace.millstream()))
