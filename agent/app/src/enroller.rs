@@ -154,11 +154,12 @@ impl Work {
             }
             wanted
         });
-        for pod in &pods {
+        let stale: Vec<_> = pods.iter().filter(|pod| !self.is_up_to_date(pod)).collect();
+        for pod in &stale {
             self.enrol(pod).await;
         }
         // Once all are captured: this takes the kernel longer than the rest, and is about less.
-        for pod in &pods {
+        for pod in stale {
             self.back_up(&pod.uid).await;
         }
     }

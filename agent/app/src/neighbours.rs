@@ -20,10 +20,17 @@ use crate::run_dir::{AgentFile, RunDir};
 /// One sentence a collision, by pod. A pod that cannot be looked into is left out.
 pub(crate) async fn collisions_of_pods(run_dir: &RunDir, agent: &AgentFile) -> BTreeMap<PodUid, Vec<String>> {
     let pins = Pins::of_node(&agent.node);
-    let (entries, _) = Journal::new(&run_dir.journal()).all();
     let mut by_pod = BTreeMap::new();
+    let maps = match Maps::open(&pins) {
+        Ok(maps) => maps,
+        Err(error) => {
+            debug!(%error, "Cannot look for collisions");
+            return by_pod;
+        }
+    };
+    let (entries, _) = Journal::new(&run_dir.journal()).all();
     for entry in entries {
-        match collisions_of(&pins, &entry).await {
+        match collisions_of(&pins, &maps, &entry).await {
             Ok(sentences) if sentences.is_empty() => {}
             Ok(sentences) => {
                 by_pod.insert(entry.uid, sentences);
@@ -34,9 +41,9 @@ pub(crate) async fn collisions_of_pods(run_dir: &RunDir, agent: &AgentFile) -> B
     by_pod
 }
 
-async fn collisions_of(pins: &Pins, entry: &Entry) -> Result<Vec<String>, Error> {
+async fn collisions_of(pins: &Pins, maps: &Maps, entry: &Entry) -> Result<Vec<String>, Error> {
     let netns = Netns::open(&entry.netns)?;
-    if netns.cookie() != entry.netns_cookie || Maps::open(pins)?.pod(entry.netns_cookie)?.is_none() {
+    if netns.cookie() != entry.netns_cookie || maps.pod(entry.netns_cookie)?.is_none() {
         return Ok(Vec::new());
     }
     let mut found = look(&netns, &Netlink::open(&netns)?, &entry.steering).await?;

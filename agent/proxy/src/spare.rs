@@ -4,7 +4,16 @@
 //! spare one is given up for it, and taken back when it has been reset. Another thread may be quicker and have its
 //! number in between, so there are several.
 
-use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Mutex};
+use std::{
+    fs::File,
+    io,
+    net::SocketAddr,
+    os::fd::AsFd,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use nix::errno::Errno;
 use socket2::{SockRef, Socket};
@@ -12,7 +21,11 @@ use socket2::{SockRef, Socket};
 use crate::lock::lock;
 
 #[derive(Debug)]
-pub(crate) struct Spare(Mutex<Vec<File>>);
+pub(crate) struct Spare {
+    files: Mutex<Vec<File>>,
+    /// Some are missing: so that the end of a connection need not ask for the lock.
+    is_short: AtomicBool,
+}
 
 /// More than there are threads that could be quicker.
 const FILES: usize = 16;
@@ -21,14 +34,16 @@ const FILES: usize = 16;
 
 impl Spare {
     pub(crate) fn new() -> Self {
-        let spare = Self(Mutex::default());
+        let spare = Self { files: Mutex::default(), is_short: true.into() };
         spare.regain();
         spare
     }
 
     /// Takes back what others had in between: to be called when descriptors were closed.
     pub(crate) fn regain(&self) {
-        fill(&mut lock(&self.0));
+        if self.is_short.load(Ordering::Relaxed) {
+            self.fill(&mut lock(&self.files));
+        }
     }
 
     /// Accepts one connection, which `f` must drop. `WouldBlock`: nobody waits.
@@ -37,7 +52,7 @@ impl Spare {
         listener: &impl AsFd,
         f: impl FnOnce(Socket, SocketAddr) -> T,
     ) -> io::Result<T> {
-        let mut spare = lock(&self.0);
+        let mut spare = lock(&self.files);
         let accepted = loop {
             let given_up = spare.pop();
             let is_last = given_up.is_none();
@@ -48,17 +63,18 @@ impl Spare {
             }
         };
         let result = accepted.map(|(socket, client)| f(socket, client));
-        fill(&mut spare);
+        self.fill(&mut spare);
         result
     }
-}
 
-fn fill(spare: &mut Vec<File>) {
-    while spare.len() < FILES {
-        match open() {
-            Ok(file) => spare.push(file),
-            Err(_) => return,
+    fn fill(&self, spare: &mut Vec<File>) {
+        while spare.len() < FILES {
+            match open() {
+                Ok(file) => spare.push(file),
+                Err(_) => break,
+            }
         }
+        self.is_short.store(spare.len() < FILES, Ordering::Relaxed);
     }
 }
 

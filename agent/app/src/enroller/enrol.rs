@@ -73,7 +73,7 @@ impl Work {
         })
     }
 
-    fn is_up_to_date(&self, pod: &Pod) -> bool {
+    pub(super) fn is_up_to_date(&self, pod: &Pod) -> bool {
         self.managed.get(&pod.uid).is_some_and(|Managed { spec, existing_connections, state }| {
             *state == State::Captured
                 && Some(&spec.netns_path) == pod.netns.as_ref()

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use abi::{Counter, StopKey, name};
 use aya::maps::{Map, MapData, MapError, PerCpuHashMap};
 
+use super::found;
 use crate::Error;
 
 /// The map `STOPS`.
@@ -38,13 +39,7 @@ impl StopMap {
     pub(crate) fn remove(&mut self, netns_cookie: u64) -> Result<(), Error> {
         let keys: Vec<StopKey> =
             self.0.keys().flatten().filter(|key| key.netns_cookie == netns_cookie).collect();
-        for key in keys {
-            match self.0.remove(&key) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(e) => return Err(failed("write")(e)),
-            }
-        }
-        Ok(())
+        keys.iter().try_for_each(|key| found(name::STOPS, self.0.remove(key)).map(drop))
     }
 }
 
