@@ -31,4 +31,5 @@ mod older;
 pub mod pods;
 pub mod run_dir;
 mod stopped;
+pub mod threads;
 pub mod why;

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    os::fd::AsFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +19,9 @@ use crate::{
     Direction, Reason,
     connection::{Accepted, Connection},
     failure::Failure,
-    inbound, outbound,
+    inbound,
+    lanes::Place,
+    outbound,
     pods::{Admission, OpenPod, Presence},
     record::Record,
     seldom::Seldom,
@@ -30,20 +33,35 @@ use crate::{
 /// How long an accept loop rests after an error: doubled from the first to the last while errors go on.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// Accepts until the pod is stopped.
-pub(crate) async fn accept_loop(
+/// Begins to accept, until the pod is stopped.
+pub(crate) fn start(shared: &Arc<Shared>, pod: &Arc<OpenPod>, listener: TcpListener, direction: Direction) {
+    let place = shared.lanes.place(&pod.usage);
+    let accepting = accept_loop(Arc::clone(shared), Arc::clone(pod), listener, direction, Arc::clone(&place));
+    place.spawn(pod.accept_loops.track_future(accepting));
+}
+
+async fn accept_loop(
     shared: Arc<Shared>,
     pod: Arc<OpenPod>,
-    listener: TcpListener,
+    mut listener: TcpListener,
     direction: Direction,
+    place: Arc<Place>,
 ) {
     let accepting = async {
         let (mut pause, mut warning) = (None, Seldom::default());
         loop {
+            if place.is_stale() {
+                place.change().await;
+                match moved(&listener) {
+                    Ok(moved) => listener = moved,
+                    // It works here too, only with more effort.
+                    Err(error) => tracing::debug!(pod = %pod.name, %error, "Cannot move a listener"),
+                }
+            }
             match listener.accept().await {
                 Ok((stream, client)) => {
                     pause = None;
-                    accept(&shared, &pod, direction, stream, client);
+                    accept(&shared, &pod, direction, &place, stream, client);
                 }
                 // The client gave up while it waited.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -65,10 +83,16 @@ pub(crate) async fn accept_loop(
     let _stopped = pod.stop.run_until_cancelled(accepting).await;
 }
 
+/// The same, for use in the lane that the task has changed to.
+fn moved(listener: &TcpListener) -> io::Result<TcpListener> {
+    TcpListener::from_std(listener.as_fd().try_clone_to_owned()?.into())
+}
+
 fn accept(
     shared: &Arc<Shared>,
     pod: &Arc<OpenPod>,
     direction: Direction,
+    place: &Place,
     stream: TcpStream,
     client: SocketAddr,
 ) {
@@ -77,7 +101,8 @@ fn accept(
     let record = Record::begin(shared, pod, direction, ClientAddr(canonical(client)));
     match pod.admit() {
         Ok(admission) => {
-            tokio::spawn(serve(Arc::clone(shared), presence, admission, record, Stream::accepted(stream)));
+            let (place, client) = (place.beside(), Stream::accepted(stream));
+            place.spawn(serve(Arc::clone(shared), Arc::clone(&place), presence, admission, record, client));
         }
         Err(because) => {
             let failure = Failure::OverLimit { pod: pod.name.clone(), because };
@@ -117,6 +142,7 @@ fn refuse(pod: &OpenPod, record: Record, client: &SockRef<'_>, failure: Failure)
 /// written, then the pod is left.
 async fn serve(
     shared: Arc<Shared>,
+    place: Arc<Place>,
     presence: Presence,
     admission: Admission,
     record: Record,
@@ -125,7 +151,7 @@ async fn serve(
     let live = Arc::clone(&record.live);
     let pod = Arc::clone(presence.pod());
     let connection =
-        Connection { shared: Arc::clone(&shared), pod: Arc::clone(&pod), live: Arc::clone(&live) };
+        Connection { shared: Arc::clone(&shared), pod: Arc::clone(&pod), live: Arc::clone(&live), place };
     let accepted = Accepted { client, connection };
     let outcome = tokio::select! {
         biased;

@@ -5,7 +5,6 @@ use std::{io, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
-    spawn,
 };
 
 use crate::{
@@ -21,8 +20,10 @@ use crate::{
 pub(crate) async fn answer(shared: Arc<Shared>, mut canary: UnixStream) -> io::Result<()> {
     loop {
         let note = canary.read_u8().await?;
-        let shared = Arc::clone(&shared);
-        spawn(async move { take_each_lock(&shared) }).await?;
+        for lane in shared.lanes.handles() {
+            let shared = Arc::clone(&shared);
+            lane.spawn(async move { take_each_lock(&shared) }).await?;
+        }
         canary.write_u8(note).await?;
     }
 }

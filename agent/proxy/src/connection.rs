@@ -11,6 +11,7 @@ use crate::{
     end::End,
     failure::Failure,
     keepalive::Application,
+    lanes::Place,
     load::Load,
     pods::{Claim, OpenPod, Presence},
     shared::Shared,
@@ -24,6 +25,7 @@ pub(crate) struct Connection {
     /// The pod in whose namespace it was accepted.
     pub(crate) pod: Arc<OpenPod>,
     pub(crate) live: Arc<Live>,
+    pub(crate) place: Arc<Place>,
 }
 
 /// A connection of which only the client is known.

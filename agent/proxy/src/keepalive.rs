@@ -37,7 +37,7 @@ pub(crate) struct Application {
 pub(crate) async fn copy_intent<'a>(
     after: Option<Duration>,
     meter: &Meter,
-    mut applications: Vec<Application>,
+    applications: &mut Vec<Application>,
     facing: impl Fn(End) -> SockRef<'a>,
 ) -> Infallible {
     let Some(after) = after.filter(|after| !after.is_zero()) else { return pending().await };

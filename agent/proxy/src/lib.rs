@@ -15,7 +15,8 @@
 //! network policy may have a say; its inbound listener takes the connection there.
 //!
 //! What a pod may have of connections and copy buffers is in [`Limits`]: a connection beyond them is accepted and
-//! reset at once, and what one pod takes never keeps another from its part.
+//! reset at once, and what one pod takes never keeps another from its part. Time is shared in `lanes` (between pods) and
+//! `turns` (between the streams of one).
 //!
 //! A socket that is dropped on the way is reset, and only a copy that saw both ends finish closes it: a
 //! stream that was cut short never looks whole to an application, not even when the agent is killed.
@@ -48,6 +49,7 @@ mod end;
 mod failure;
 mod fair;
 mod keepalive;
+mod lanes;
 mod ledger;
 mod limits;
 mod load;
@@ -62,6 +64,7 @@ mod spare;
 mod stream;
 mod tuples;
 mod turns;
+mod usage;
 
 pub use config::ProxyConfig;
 pub use connections::{ConnectionRow, Direction, Stage};

@@ -23,6 +23,7 @@ use crate::{
     shared::Shared,
     tuples::{Tuple, Tuples, Wanted},
     turns::Turns,
+    usage::Usage,
 };
 
 #[derive(Debug, Default)]
@@ -44,6 +45,8 @@ pub(crate) struct OpenPod {
     /// What its copy buffers are counted on.
     pub(crate) buffers: Account,
     pub(crate) turns: Turns,
+    /// Of the proxy's threads, for what was accepted here.
+    pub(crate) usage: Arc<Usage>,
     pub(crate) refusals: Refusals,
     connections: Account,
     captured: AtomicBool,
@@ -123,6 +126,7 @@ impl OpenPod {
             accept_loops: TaskTracker::new(),
             buffers: shared.buffers.account(),
             turns: Turns::new(),
+            usage: Arc::new(Usage::new()),
             refusals: Refusals::default(),
             connections: shared.admitted.account(),
             captured: AtomicBool::new(true),

@@ -19,8 +19,8 @@ use tokio::{
 };
 
 use crate::{
-    ConnectionRow, Direction, Error, ProxyConfig, Reason, Refused, accept::accept_loop, canary,
-    pods::OpenPod, shared::Shared, socket,
+    ConnectionRow, Direction, Error, ProxyConfig, Reason, Refused, accept::start, canary, pods::OpenPod,
+    shared::Shared, socket,
 };
 
 /// The proxy of a node. Clones are handles to the same.
@@ -71,8 +71,16 @@ struct Pair {
 // === impl Proxy ===
 
 impl Proxy {
-    pub fn new(config: ProxyConfig, node: Arc<str>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self(Arc::new(Shared::new(config, node, snapshot)))
+    /// Fails where the system gives it no threads.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(
+        config: ProxyConfig,
+        node: Arc<str>,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+    ) -> io::Result<Self> {
+        Ok(Self(Arc::new(Shared::new(config, node, snapshot)?)))
     }
 
     /// Listens in the pod and serves what is steered there.
@@ -103,8 +111,7 @@ impl Proxy {
         }
         for Pair { outbound, inbound } in [v4, v6].into_iter().flatten() {
             for (listener, direction) in [(outbound, Direction::Outbound), (inbound, Direction::Inbound)] {
-                let accepting = accept_loop(Arc::clone(&self.0), Arc::clone(&pod), listener, direction);
-                pod.accept_loops.spawn(accepting);
+                start(&self.0, &pod, listener, direction);
             }
         }
         Ok(listeners)

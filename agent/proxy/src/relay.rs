@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::{
     Limits,
     buffer::{PodPool, Pool},
-    copy::both_ways,
+    copy::{Ended, both_ways},
     failure::Failure,
     ledger::{Account, Ledger},
     meter::Meter,
@@ -36,7 +36,16 @@ impl Relay {
     pub async fn carry(&self, client: TcpStream, server: TcpStream) -> io::Result<()> {
         let (client, server) = (Stream::accepted(client), Stream::accepted(server));
         let pool = PodPool { pool: &self.pool, account: &self.account };
-        let carried = both_ways(client.socket(), server.socket(), pool, &self.turns, &Meter::new()).await;
+        let carried = both_ways(
+            client.socket(),
+            server.socket(),
+            pool,
+            &self.turns,
+            &Meter::new(),
+            &mut Ended::default(),
+            || false,
+        )
+        .await;
         carried.map_err(|failure: Failure| io::Error::other(failure))?;
         client.close();
         server.close();

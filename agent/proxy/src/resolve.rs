@@ -89,7 +89,7 @@ fn choose(
 }
 
 fn path(addressed: &Addressed, snapshot: &Snapshot, endpoint: EndpointAddr) -> Path {
-    let Connection { shared, pod: own, live } = &addressed.connection;
+    let Connection { shared, pod: own, live, .. } = &addressed.connection;
     let journey = Journey { client: &own.uid, dialled: addressed.original_dst, endpoint };
     let is_open = |pod: &Pod| shared.pods.get(&pod.uid).is_some();
     let way = way(snapshot, shared.config.same_node, journey, is_open);
@@ -106,7 +106,7 @@ fn path(addressed: &Addressed, snapshot: &Snapshot, endpoint: EndpointAddr) -> P
 
 /// Into the namespace of a pod; `None` if it was released just now.
 fn enter(connection: &Connection, uid: &PodUid) -> Option<Path> {
-    let Connection { shared, pod: own, live } = connection;
+    let Connection { shared, pod: own, live, .. } = connection;
     if *uid == own.uid {
         return Some(Path::Deliver { to: Arc::clone(own), presence: None });
     }

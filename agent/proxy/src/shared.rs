@@ -1,13 +1,16 @@
 //! What all connections of the proxy share.
 
-use std::sync::{Arc, Mutex, atomic::AtomicBool};
+use std::{
+    io,
+    sync::{Arc, Mutex, atomic::AtomicBool},
+};
 
 use model::Snapshot;
 use tokio::sync::watch;
 
 use crate::{
-    ProxyConfig, affinity::Affinities, buffer::Pool, connections::Connections, ledger::Ledger, load::Loads,
-    pods::Pods, reason::Counters, spare::Spare,
+    ProxyConfig, affinity::Affinities, buffer::Pool, connections::Connections, lanes::Lanes, ledger::Ledger,
+    load::Loads, pods::Pods, reason::Counters, spare::Spare,
 };
 
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub(crate) struct Shared {
     /// How many connections each pod has.
     pub(crate) admitted: Arc<Ledger>,
     pub(crate) spare: Spare,
+    pub(crate) lanes: Arc<Lanes>,
     pub(crate) draining: AtomicBool,
     snapshot: watch::Receiver<Arc<Snapshot>>,
 }
@@ -33,8 +37,12 @@ pub(crate) struct Shared {
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn new(config: ProxyConfig, node: Arc<str>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self {
+    pub(crate) fn new(
+        config: ProxyConfig,
+        node: Arc<str>,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+    ) -> io::Result<Self> {
+        Ok(Self {
             node,
             pods: Pods::default(),
             connections: Connections::default(),
@@ -45,10 +53,11 @@ impl Shared {
             buffers: Ledger::new(config.limits.buffers()),
             admitted: Ledger::new(config.limits.connections()),
             spare: Spare::new(),
+            lanes: Arc::new(Lanes::new()?),
             draining: AtomicBool::new(false),
             snapshot,
             config,
-        }
+        })
     }
 
     /// The cluster as it is now.

@@ -49,6 +49,11 @@ impl Stream {
         SockRef::from(&self.0).mark()
     }
 
+    /// For use in the lane that the task has changed to.
+    pub(crate) fn moved(self) -> io::Result<Self> {
+        TcpStream::from_std(self.0.into_std()?).map(Self)
+    }
+
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.0
     }

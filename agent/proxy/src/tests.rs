@@ -21,9 +21,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{
-    Direction, Error, PodNetns, Proxy, ProxyConfig, Reason, accept::accept_loop, record::Record, socket,
-};
+use crate::{Direction, Error, PodNetns, Proxy, ProxyConfig, Reason, accept, record::Record, socket};
 
 /// The client's pod and the server's.
 const CLIENT: &str = "198.51.100.1";
@@ -408,7 +406,7 @@ impl World {
         let listener = TcpListener::from_std(listener.into()).unwrap();
         let shared = self.proxy.shared();
         let pod = shared.pods.get(&uid(name)).unwrap();
-        pod.accept_loops.spawn(accept_loop(Arc::clone(shared), Arc::clone(&pod), listener, direction));
+        accept::start(shared, &pod, listener, direction);
     }
 
     /// As the client's application, captured.
@@ -423,7 +421,7 @@ impl World {
 }
 
 fn proxy(config: ProxyConfig, snapshot: Arc<Snapshot>) -> Proxy {
-    Proxy::new(config, "node-a".into(), watch::channel(snapshot).1)
+    Proxy::new(config, "node-a".into(), watch::channel(snapshot).1).unwrap()
 }
 
 fn marks() -> Marks {

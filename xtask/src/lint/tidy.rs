@@ -11,16 +11,17 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
     ("netns", &[]),
+    ("timeslice", &[]),
     ("route", &["model"]),
     ("control", &["model"]),
     ("capture", &["model", "netns", "abi"]),
     ("proxy", &["model", "netns", "route"]),
-    ("app", &["model", "netns", "route", "control", "capture", "proxy", "abi", "verdict"]),
+    ("app", &["model", "netns", "route", "control", "capture", "proxy", "abi", "verdict", "timeslice"]),
     ("cli", &["app", "model", "capture"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),

@@ -26,25 +26,70 @@ use crate::{
     turns::{Turn, Turns},
 };
 
-/// Copies until both directions have ended, or one end broke off: then the caller resets the other.
+/// How a copy ended where no end broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copied {
+    /// Both directions have ended.
+    Whole,
+    /// It may go on with the same sockets: nothing is held that was read and not written.
+    Left,
+}
+
+/// Which directions have ended. Where both ends have finished, the kernel may have forgotten a connection already: its
+/// end cannot be met again when the copy is taken up anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ended {
+    sent: bool,
+    received: bool,
+}
+
+/// Copies until both directions have ended, or one end broke off: then the caller resets the other. Is left as soon as
+/// it may be and nothing is on the way.
 pub(crate) async fn both_ways(
     client: &TcpStream,
     server: &TcpStream,
     pool: PodPool<'_>,
     turns: &Turns,
     meter: &Meter,
-) -> Result<(), Failure> {
+    ended: &mut Ended,
+    may_leave: impl Fn() -> bool,
+) -> Result<Copied, Failure> {
     let broken = &AtomicBool::new(false);
+    let at_rest = [ended.sent, ended.received].map(AtomicBool::new);
+    let [sent_at_rest, received_at_rest] = &at_rest;
     let (client_end, server_end) = ((End::Client, client), (End::Server, server));
-    let sent = Pump { from: client_end, to: server_end, way: Way::Sent, pool, turns, meter, broken };
-    let received = Pump { from: server_end, to: client_end, way: Way::Received, pool, turns, meter, broken };
+    let sent = Pump {
+        from: client_end,
+        to: server_end,
+        way: Way::Sent,
+        pool,
+        turns,
+        meter,
+        broken,
+        at_rest: sent_at_rest,
+    };
+    let received = Pump {
+        from: server_end,
+        to: client_end,
+        way: Way::Received,
+        pool,
+        turns,
+        meter,
+        broken,
+        at_rest: received_at_rest,
+    };
     // A pump takes turns by itself. With tokio's budget on top, the last look below might find nothing left.
-    let mut sent = Direction { pump: pin!(unconstrained(sent.run())), done: false };
-    let mut received = Direction { pump: pin!(unconstrained(received.run())), done: false };
+    let mut sent = Direction { pump: pin!(unconstrained(sent.run())), done: ended.sent };
+    let mut received = Direction { pump: pin!(unconstrained(received.run())), done: ended.received };
     let mut client_broken = pin!(broken_off(End::Client, client));
     let mut server_broken = pin!(broken_off(End::Server, server));
 
     poll_fn(|cx| {
+        // Before more is read.
+        if at_rest.iter().all(|at_rest| at_rest.load(Ordering::Relaxed)) && may_leave() {
+            *ended = Ended { sent: sent.done, received: received.done };
+            return Poll::Ready(Ok(Copied::Left));
+        }
         let failure = sent
             .advance(cx)
             .or_else(|| received.advance(cx))
@@ -58,7 +103,7 @@ pub(crate) async fn both_ways(
             let _too_late = (sent.advance(cx), received.advance(cx));
             return Poll::Ready(Err(failure));
         }
-        if sent.done && received.done { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if sent.done && received.done { Poll::Ready(Ok(Copied::Whole)) } else { Poll::Pending }
     })
     .await
 }
@@ -75,6 +120,8 @@ struct Pump<'a> {
     /// One of the ends is gone: no end of data may be announced any more. The first call that meets a reset
     /// takes the error away, and the next read sees what looks like an orderly end.
     broken: &'a AtomicBool,
+    /// Whether all that was read is written.
+    at_rest: &'a AtomicBool,
 }
 
 /// A pump as it is polled.
@@ -91,12 +138,15 @@ impl Pump<'_> {
         let mut size = SMALLEST;
         loop {
             // No buffer is held here, where most connections are most of the time.
+            self.at_rest.store(true, Ordering::Relaxed);
             self.readable().await.map_err(self.broke(self.from.0))?;
+            self.at_rest.store(false, Ordering::Relaxed);
             let mut buffer = self.pool.take(size);
             let mut turn = self.turns.begin();
             // A short read does not mean that nothing is left: it may have stopped at urgent data.
             while let Some(read) = self.read(&mut buffer).map_err(self.broke(self.from.0))? {
                 if read == 0 {
+                    self.at_rest.store(true, Ordering::Relaxed);
                     return self.end();
                 }
                 self.write_all(&buffer[..read], &mut turn).await.map_err(self.broke(self.to.0))?;
@@ -107,7 +157,9 @@ impl Pump<'_> {
                     // Nor is a buffer held by a stream that waits for its turn.
                     drop(buffer);
                     if is_over {
+                        self.at_rest.store(true, Ordering::Relaxed);
                         self.next(&mut turn).await;
+                        self.at_rest.store(false, Ordering::Relaxed);
                     }
                     buffer = self.pool.take(size);
                 }

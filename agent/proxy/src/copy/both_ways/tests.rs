@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use socket2::SockRef;
 use tokio::{
@@ -12,7 +15,7 @@ use super::*;
 use crate::{Reason, buffer::Pool, fair::Share, ledger::Ledger, stream::Stream};
 
 /// `client` and `server` are the applications' ends of a connection that is copied in between.
-struct Copied {
+struct Carried {
     client: TcpStream,
     server: TcpStream,
     buffers: Arc<Ledger>,
@@ -26,7 +29,7 @@ const SMALL: usize = 64 << 10;
 #[tokio::test]
 async fn either_end_may_finish_first_and_still_receive() {
     for client_first in [true, false] {
-        let mut copied = Copied::new().await;
+        let mut copied = Carried::new().await;
         let (first, second) = if client_first {
             (&mut copied.client, &mut copied.server)
         } else {
@@ -52,13 +55,28 @@ async fn either_end_may_finish_first_and_still_receive() {
 }
 
 #[tokio::test]
+async fn an_end_is_passed_on_once_where_the_copy_is_left_between_both() {
+    let leave = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&leave);
+    let mut copied = Carried::leaving(move || asked.swap(false, Ordering::Relaxed)).await;
+    copied.client.shutdown().await.unwrap();
+    assert_eq!(read_to_end(&mut copied.server).await, b"");
+    leave.store(true, Ordering::Relaxed);
+    // The kernel is done with this connection before the copy hears of it.
+    drop(copied.server);
+    assert_eq!(read_to_end(&mut copied.client).await, b"");
+    assert!(!leave.load(Ordering::Relaxed), "it was left");
+    assert_eq!(reason(copied.outcome).await, Reason::Closed);
+}
+
+#[tokio::test]
 async fn a_reset_of_an_idle_connection_is_passed_on() {
-    let mut copied = Copied::new().await;
+    let mut copied = Carried::new().await;
     reset(copied.client);
     assert_reset(&mut copied.server).await;
     assert_eq!(reason(copied.outcome).await, Reason::ClientReset);
 
-    let mut copied = Copied::new().await;
+    let mut copied = Carried::new().await;
     reset(copied.server);
     assert_reset(&mut copied.client).await;
     assert_eq!(reason(copied.outcome).await, Reason::ServerReset);
@@ -66,7 +84,7 @@ async fn a_reset_of_an_idle_connection_is_passed_on() {
 
 #[tokio::test]
 async fn a_reset_is_noticed_while_the_other_end_does_not_read() {
-    let mut copied = Copied::new().await;
+    let mut copied = Carried::new().await;
     fill(&copied.client).await;
     reset(copied.client);
     assert_eq!(reason(copied.outcome).await, Reason::ClientReset);
@@ -78,7 +96,7 @@ async fn a_reset_is_noticed_while_the_other_end_does_not_read() {
 
 #[tokio::test]
 async fn a_reset_after_the_end_of_data_is_not_taken_for_another_end() {
-    let mut copied = Copied::new().await;
+    let mut copied = Carried::new().await;
     copied.client.shutdown().await.unwrap();
     assert_eq!(read_to_end(&mut copied.server).await, b"");
     reset(copied.server);
@@ -86,7 +104,7 @@ async fn a_reset_after_the_end_of_data_is_not_taken_for_another_end() {
     assert_eq!(reason(copied.outcome).await, Reason::ServerReset);
 
     // The end that finished resets.
-    let mut copied = Copied::new().await;
+    let mut copied = Carried::new().await;
     copied.client.shutdown().await.unwrap();
     assert_eq!(read_to_end(&mut copied.server).await, b"");
     reset(copied.client);
@@ -98,7 +116,7 @@ async fn a_reset_after_the_end_of_data_is_not_taken_for_another_end() {
 #[tokio::test]
 async fn an_answer_before_a_reset_arrives() {
     for _ in 0..50 {
-        let mut copied = Copied::new().await;
+        let mut copied = Carried::new().await;
         copied.client.write_all(&[b'q'; 100_000]).await.unwrap();
         copied.server.readable().await.unwrap();
         copied.server.write_all(b"too large").await.unwrap();
@@ -115,7 +133,7 @@ async fn an_answer_before_a_reset_arrives() {
 
 #[tokio::test]
 async fn a_connection_cut_short_looks_cut_short() {
-    let mut copied = Copied::new().await;
+    let mut copied = Carried::new().await;
     copied.client.write_all(b"half of it").await.unwrap();
     let mut start = [0; 10];
     copied.server.read_exact(&mut start).await.unwrap();
@@ -126,7 +144,7 @@ async fn a_connection_cut_short_looks_cut_short() {
 
 #[tokio::test]
 async fn single_bytes_are_not_held_back_and_idle_streams_hold_no_buffer() {
-    let mut copied = Copied::new().await;
+    let mut copied = Carried::new().await;
     // The server speaks first.
     for byte in 0..=255 {
         copied.server.write_all(&[byte]).await.unwrap();
@@ -142,7 +160,7 @@ async fn single_bytes_are_not_held_back_and_idle_streams_hold_no_buffer() {
 
 #[tokio::test]
 async fn urgent_data_stays_in_its_place_and_stops_nothing() {
-    let mut copied = Copied::new().await;
+    let mut copied = Carried::new().await;
     // All of it is there before the copy comes to read.
     copied.client.try_write(b"before").unwrap();
     SockRef::from(&copied.client).send_out_of_band(b"!").unwrap();
@@ -154,7 +172,7 @@ async fn urgent_data_stays_in_its_place_and_stops_nothing() {
 
 #[tokio::test]
 async fn a_slow_reader_stops_the_writer_and_memory_stays_bounded() {
-    let mut copied = Copied::new().await;
+    let mut copied = Carried::new().await;
     let written = fill(&copied.client).await;
     assert!(copied.buffers.used() <= LARGEST, "{}", copied.buffers.used());
     copied.client.shutdown().await.unwrap();
@@ -163,15 +181,24 @@ async fn a_slow_reader_stops_the_writer_and_memory_stays_bounded() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_big_stream_is_exact_both_ways_at_once() {
-    const LENGTH: usize = 256 << 20;
-    let copied = Copied::new().await;
+    both_ways_at_once(Carried::new().await, 256 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_big_stream_is_exact_where_the_copy_is_left_and_taken_up_again_in_between() {
+    let asked = AtomicUsize::new(0);
+    let each_seventh = move || asked.fetch_add(1, Ordering::Relaxed) % 7 == 6;
+    both_ways_at_once(Carried::leaving(each_seventh).await, 64 << 20).await;
+}
+
+async fn both_ways_at_once(copied: Carried, length: usize) {
     let (client_read, client_write) = copied.client.into_split();
     let (server_read, server_write) = copied.server.into_split();
     // The length of the pattern has no common factor with that of any buffer.
     let pattern: Arc<Vec<u8>> =
         Arc::new((0..1_000_003_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect());
-    let write = |mut to: tokio::net::tcp::OwnedWriteHalf, pattern: Arc<Vec<u8>>| async move {
-        let mut left = LENGTH;
+    let write = move |mut to: tokio::net::tcp::OwnedWriteHalf, pattern: Arc<Vec<u8>>| async move {
+        let mut left = length;
         while left > 0 {
             let part = left.min(pattern.len());
             to.write_all(&pattern[..part]).await.unwrap();
@@ -179,8 +206,8 @@ async fn a_big_stream_is_exact_both_ways_at_once() {
         }
         to.shutdown().await.unwrap();
     };
-    let read = |mut from: tokio::net::tcp::OwnedReadHalf, pattern: Arc<Vec<u8>>| async move {
-        let mut left = LENGTH;
+    let read = move |mut from: tokio::net::tcp::OwnedReadHalf, pattern: Arc<Vec<u8>>| async move {
+        let mut left = length;
         let mut block = vec![0; pattern.len()];
         while left > 0 {
             let part = left.min(pattern.len());
@@ -204,7 +231,7 @@ async fn a_big_stream_is_exact_both_ways_at_once() {
     for task in readers {
         task.await.unwrap();
     }
-    assert_eq!((copied.meter.sent(), copied.meter.received()), (LENGTH as u64, LENGTH as u64));
+    assert_eq!((copied.meter.sent(), copied.meter.received()), (length as u64, length as u64));
     assert_eq!(reason(copied.outcome).await, Reason::Closed);
 }
 
@@ -222,10 +249,14 @@ fn sizes_follow_what_reads_find() {
     }
 }
 
-// === impl Copied ===
+// === impl Carried ===
 
-impl Copied {
+impl Carried {
     async fn new() -> Self {
+        Self::leaving(|| false).await
+    }
+
+    async fn leaving(may_leave: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         let (client, near) = pair().await;
         let (far, server) = pair().await;
         let buffers = Ledger::new(Share { node: 64 << 20, pod: 64 << 20, reserve: 0 });
@@ -237,9 +268,16 @@ impl Copied {
         let (account, counted) = (buffers.account(), Arc::clone(&meter));
         let outcome = tokio::spawn(async move {
             let pool = PodPool { pool: &Pool::default(), account: &account };
-            both_ways(&near, &far, pool, &Turns::new(), &counted).await?;
-            Stream::accepted(near).close();
-            Stream::accepted(far).close();
+            let mut ended = Ended::default();
+            let (turns, mut near, mut far) = (Turns::new(), Stream::accepted(near), Stream::accepted(far));
+            while both_ways(near.socket(), far.socket(), pool, &turns, &counted, &mut ended, &may_leave)
+                .await?
+                == Copied::Left
+            {
+                (near, far) = (near.moved().unwrap(), far.moved().unwrap());
+            }
+            near.close();
+            far.close();
             Ok(())
         });
         Self { client, server, buffers, meter, outcome }
