@@ -79,7 +79,8 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     };
     let mut source = tokio::spawn(source.run(publish, refuse, reloads));
 
-    let proxy = Proxy::new(proxy_config, options.node.as_str().into(), snapshots.clone());
+    let proxy = Proxy::new(proxy_config, options.node.as_str().into(), snapshots.clone())
+        .context("start the threads of the proxy")?;
     // Before the first listener is in its slot: without a pulse, nobody would be steered to it.
     crate::canary::start(&proxy, Pulse::open(&capture_config.pins)?, positive(config.canary.dead_after))?;
     let board = PhaseBoard::new();

@@ -13,7 +13,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, LazyLock, OnceLock,
+        Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -28,8 +28,8 @@ use crate::usage::Usage;
 #[derive(Debug)]
 pub(crate) struct Lanes {
     calm: Handle,
-    /// Started for the first pod that is busy; `None` where that failed.
-    busy: OnceLock<Option<Runtime>>,
+    /// `None` only when it is being dropped.
+    busy: Option<Runtime>,
 }
 
 /// Where one task runs: what accepts connections, or a connection.
@@ -57,8 +57,11 @@ enum Went {
 impl Lanes {
     /// # Panics
     /// Outside a tokio runtime, whose threads are those of the calm lane.
-    pub(crate) fn new() -> Self {
-        Self { calm: Handle::current(), busy: OnceLock::new() }
+    pub(crate) fn new() -> io::Result<Self> {
+        let threads = thread::available_parallelism()?.get();
+        let busy =
+            Builder::new_multi_thread().worker_threads(threads).thread_name("busy").enable_all().build()?;
+        Ok(Self { calm: Handle::current(), busy: Some(busy) })
     }
 
     /// For a task of the pod with this usage.
@@ -71,35 +74,18 @@ impl Lanes {
         })
     }
 
-    /// Those in which tasks run.
     pub(crate) fn handles(&self) -> impl Iterator<Item = &Handle> {
-        let busy = self.busy.get().and_then(Option::as_ref);
-        [Some(&self.calm), busy.map(Runtime::handle)].into_iter().flatten()
-    }
-
-    fn busy(&self) -> Option<&Handle> {
-        let start = || {
-            let started = start().inspect_err(|error| {
-                tracing::warn!(%error, "Cannot start threads for busy pods; others may have to wait for them");
-            });
-            started.ok()
-        };
-        self.busy.get_or_init(start).as_ref().map(Runtime::handle)
+        [Some(&self.calm), self.busy.as_ref().map(Runtime::handle)].into_iter().flatten()
     }
 }
 
 impl Drop for Lanes {
     fn drop(&mut self) {
         // Its last owner may be one of its own tasks, which cannot wait for itself.
-        if let Some(Some(busy)) = self.busy.take() {
+        if let Some(busy) = self.busy.take() {
             busy.shutdown_background();
         }
     }
-}
-
-fn start() -> io::Result<Runtime> {
-    let threads = thread::available_parallelism()?.get();
-    Builder::new_multi_thread().worker_threads(threads).thread_name("busy").enable_all().build()
 }
 
 // === impl Place ===
@@ -121,7 +107,7 @@ impl Place {
 
     /// Whether the pod has its place in the other lane by now.
     pub(crate) fn is_stale(&self) -> bool {
-        self.usage.is_busy(now()) != self.is_busy() && self.lanes.busy().is_some()
+        self.usage.is_busy(now()) != self.is_busy()
     }
 
     /// On return the task that called it runs in the other lane.
@@ -143,8 +129,10 @@ impl Place {
     }
 
     fn lane(&self) -> &Handle {
-        let busy = if self.is_busy() { self.lanes.busy() } else { None };
-        busy.unwrap_or(&self.lanes.calm)
+        match &self.lanes.busy {
+            Some(busy) if self.is_busy() => busy.handle(),
+            _ => &self.lanes.calm,
+        }
     }
 }
 

@@ -71,10 +71,16 @@ struct Pair {
 // === impl Proxy ===
 
 impl Proxy {
+    /// Fails where the system gives it no threads.
+    ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(config: ProxyConfig, node: Arc<str>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self(Arc::new(Shared::new(config, node, snapshot)))
+    pub fn new(
+        config: ProxyConfig,
+        node: Arc<str>,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+    ) -> io::Result<Self> {
+        Ok(Self(Arc::new(Shared::new(config, node, snapshot)?)))
     }
 
     /// Listens in the pod and serves what is steered there.

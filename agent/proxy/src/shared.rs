@@ -1,6 +1,9 @@
 //! What all connections of the proxy share.
 
-use std::sync::{Arc, Mutex, atomic::AtomicBool};
+use std::{
+    io,
+    sync::{Arc, Mutex, atomic::AtomicBool},
+};
 
 use model::Snapshot;
 use tokio::sync::watch;
@@ -34,8 +37,12 @@ pub(crate) struct Shared {
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn new(config: ProxyConfig, node: Arc<str>, snapshot: watch::Receiver<Arc<Snapshot>>) -> Self {
-        Self {
+    pub(crate) fn new(
+        config: ProxyConfig,
+        node: Arc<str>,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
+    ) -> io::Result<Self> {
+        Ok(Self {
             node,
             pods: Pods::default(),
             connections: Connections::default(),
@@ -46,11 +53,11 @@ impl Shared {
             buffers: Ledger::new(config.limits.buffers()),
             admitted: Ledger::new(config.limits.connections()),
             spare: Spare::new(),
-            lanes: Arc::new(Lanes::new()),
+            lanes: Arc::new(Lanes::new()?),
             draining: AtomicBool::new(false),
             snapshot,
             config,
-        }
+        })
     }
 
     /// The cluster as it is now.

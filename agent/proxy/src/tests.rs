@@ -421,7 +421,7 @@ impl World {
 }
 
 fn proxy(config: ProxyConfig, snapshot: Arc<Snapshot>) -> Proxy {
-    Proxy::new(config, "node-a".into(), watch::channel(snapshot).1)
+    Proxy::new(config, "node-a".into(), watch::channel(snapshot).1).unwrap()
 }
 
 fn marks() -> Marks {

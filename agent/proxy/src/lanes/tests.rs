@@ -13,7 +13,7 @@ fn runtime() -> tokio::runtime::Id {
 
 #[tokio::test]
 async fn a_task_goes_on_in_the_lane_of_its_pod_with_its_socket_and_comes_back() {
-    let lanes = Arc::new(Lanes::new());
+    let lanes = Arc::new(Lanes::new().unwrap());
     let usage = Arc::new(Usage::new());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
