@@ -18,6 +18,7 @@ mod lint;
 mod setup;
 mod shell;
 mod test;
+mod vm;
 mod workspace;
 
 /// Everything a developer of Millstream does, behind one command.
@@ -45,6 +46,8 @@ enum Command {
     Lint,
     /// A standing lab to play with: two nodes, five pods, three services
     Lab(lab::Args),
+    /// Another kernel, in a small virtual machine: run a command there
+    Vm(vm::Args),
     /// How fast it is, beside no mesh and beside what it replaces
     Bench(bench::Args),
 }
@@ -68,6 +71,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Test(args) => test::run(&workspace, args),
         Command::Lint => lint::run(&workspace),
         Command::Lab(args) => lab::run(&workspace, args),
+        Command::Vm(args) => vm::run(&workspace, args),
         Command::Bench(args) => bench::run(&workspace, args),
     }
 }

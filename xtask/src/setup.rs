@@ -1,6 +1,10 @@
 //! `cargo xtask setup`: installs what is missing, or says what is.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail};
 
@@ -41,15 +45,19 @@ pub(crate) fn run() -> Result<()> {
 
 /// Sees to it that programs are there which only one command needs, by the package that has them.
 pub(crate) fn need(programs: &[(&str, &'static str)]) -> Result<()> {
-    // Those of the administrator are not in everybody's PATH.
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let is_there = |program: &str| std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    let is_there = |program: &str| find_program(program).is_some();
     let missing: Vec<_> =
         programs.iter().filter(|(program, _)| !is_there(program)).map(|&(_, p)| p).collect();
     if missing.is_empty() || (is_root() && Path::new("/etc/debian_version").exists()) {
         return install_packages(&missing);
     }
     bail!("install the programs of these packages: {}", missing.join(" "))
+}
+
+/// Those of the administrator are not in everybody's PATH.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file())
 }
 
 // === impl Missing ===
@@ -135,8 +143,13 @@ fn install_packages(packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     // No package lists, or old ones that name what the mirror no longer has.
-    shell::run(apt_get().arg("update"))?;
+    update_packages()?;
     shell::run(&mut install())
+}
+
+/// Has apt learn which packages there are.
+pub(crate) fn update_packages() -> Result<()> {
+    shell::run(apt_get().arg("update"))
 }
 
 fn apt_get() -> Command {

@@ -1,8 +1,8 @@
 //! Running other programs, visibly.
 
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// One line per step, so that a long wait has a name.
 pub(crate) fn step(what: &str) {
@@ -16,6 +16,23 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{}`: {status}", spell(command));
     }
     Ok(())
+}
+
+/// Runs a command that must succeed, and shows what it says only if it does not.
+pub(crate) fn quietly(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("cannot run `{}`", spell(command)))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`{}`: {}: {}", spell(command), output.status, said.trim());
+    Ok(())
+}
+
+/// What a command that must succeed prints; it complains to the terminal itself.
+pub(crate) fn answer(command: &mut Command) -> Result<String> {
+    println!("    $ {}", spell(command));
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot run `{}`", spell(command)))?;
+    ensure!(output.status.success(), "`{}`: {}", spell(command), output.status);
+    String::from_utf8(output.stdout).with_context(|| format!("`{}`", spell(command)))
 }
 
 /// Runs a command after showing it; how it ends is the caller's business.

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 
 use crate::{
     build, ebpf, setup, shell,
+    vm::{self, Release},
     workspace::{Workspace, sources},
 };
 
@@ -27,10 +28,15 @@ enum Suite {
     Unit,
     /// The agent in a lab of network namespaces: root, and a kernel that loads eBPF programs
     Lab,
+    /// The lab on other kernels, each in a virtual machine
+    Kernels,
     /// The seed corpora of the fuzzed parsers
     Seeds,
     All,
 }
+
+/// The oldest that the agent runs on, where the guard is a tc filter, and one between it and the newest.
+const KERNELS: [Release; 2] = [Release::V6_1, Release::V6_12];
 
 /// What the kernel grants this process, as far as the lab needs it.
 struct Powers {
@@ -48,6 +54,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match suite {
         Suite::Unit => unit(workspace, filter, missing),
         Suite::Seeds => unit(workspace, Some(filter.unwrap_or("seeds")), missing),
+        Suite::Kernels => KERNELS.iter().try_for_each(|kernel| vm::lab(workspace, *kernel, filter)),
         Suite::Lab => lab_if_possible(workspace, filter, missing, *demand_lab),
         Suite::All => {
             unit(workspace, filter, missing)?;

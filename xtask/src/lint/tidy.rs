@@ -11,7 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
@@ -25,7 +25,8 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("cli", &["app", "model", "capture"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),
-    ("xtask", &[]),
+    ("vm", &[]),
+    ("xtask", &["vm"]),
 ];
 
 /// Decisions and nouns: testable without a kernel or a runtime.

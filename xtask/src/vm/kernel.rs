@@ -1,0 +1,119 @@
+//! Kernels to boot: Debian's packages, fetched and unpacked, not installed.
+
+use std::{
+    env, fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::shell;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Release {
+    /// The oldest that the agent runs on
+    #[value(name = "6.1")]
+    V6_1,
+    #[value(name = "6.12")]
+    V6_12,
+    /// What this machine's Debian installs by itself
+    HostDefault,
+}
+
+pub(super) struct Kernel {
+    /// As `uname -r` will say it.
+    pub(super) version: String,
+    root: PathBuf,
+}
+
+const PREFIX: &str = "linux-image-";
+
+// === impl Release ===
+
+impl Release {
+    /// The package that always depends on the newest of its kind. Those for clouds have few drivers, and all that we need.
+    fn metapackage(self) -> &'static str {
+        match self {
+            // Debian 12's own; there is none that names the version.
+            Self::V6_1 | Self::HostDefault => "linux-image-cloud-amd64",
+            Self::V6_12 => "linux-image-6.12-cloud-amd64",
+        }
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+// === impl Kernel ===
+
+impl Kernel {
+    pub(super) fn fetch(release: Release) -> Result<Self> {
+        let package = newest(release.metapackage())?;
+        let version = package.strip_prefix(PREFIX).unwrap_or(&package).to_owned();
+        let kernels = cache()?.join("kernels");
+        let root = kernels.join(&package);
+        if !root.exists() {
+            shell::step(&format!("fetch Linux {version} from Debian"));
+            let part = kernels.join(format!("{package}.part"));
+            if part.exists() {
+                fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
+            }
+            fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
+            unpack(&package, &version, &part)?;
+            fs::rename(&part, &root).with_context(|| format!("rename {}", part.display()))?;
+        }
+        Ok(Self { version, root })
+    }
+
+    pub(super) fn image(&self) -> PathBuf {
+        self.root.join("boot").join(format!("vmlinuz-{}", self.version))
+    }
+
+    pub(super) fn modules(&self) -> PathBuf {
+        self.root.join("lib/modules").join(&self.version)
+    }
+
+    /// Beside it, for what is learned of it on this machine.
+    pub(super) fn note(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+}
+
+/// The package that the metapackage depends on.
+fn newest(metapackage: &str) -> Result<String> {
+    let ask = || {
+        let answer = shell::output(Command::new("apt-cache").args(["depends", "--important", metapackage]))?;
+        answer.lines().find_map(|line| line.trim().strip_prefix("Depends: ").map(str::to_owned))
+    };
+    if let Some(package) = ask() {
+        return Ok(package);
+    }
+    crate::setup::update_packages()?;
+    ask().with_context(|| {
+        format!("apt knows no package {metapackage}: is this Debian 12 with its security updates?")
+    })
+}
+
+fn unpack(package: &str, version: &str, into: &Path) -> Result<()> {
+    shell::run(Command::new("apt-get").args(["--quiet", "--quiet", "download", package]).current_dir(into))?;
+    let files = fs::read_dir(into)?.collect::<Result<Vec<_>, _>>()?;
+    let archive = files.first().with_context(|| format!("apt-get downloaded nothing for {package}"))?.path();
+    shell::run(Command::new("dpkg").arg("--extract").arg(&archive).arg(into))?;
+    fs::remove_file(&archive)?;
+    shell::run(Command::new("/usr/sbin/depmod").arg("--basedir").arg(into).arg(version))
+}
+
+/// What takes long to get and is of no one checkout.
+fn cache() -> Result<PathBuf> {
+    let dir = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
+        (Some(dir), _) => PathBuf::from(dir),
+        (None, Some(home)) => Path::new(&home).join(".cache"),
+        (None, None) => anyhow::bail!("neither XDG_CACHE_HOME nor HOME is set"),
+    };
+    Ok(dir.join("millstream"))
+}
