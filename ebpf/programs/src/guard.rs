@@ -3,7 +3,7 @@
 //!
 //! One instance for each pod, attached to each of its interfaces. Later segments cost a look-up, or two.
 
-use core::mem::size_of;
+use core::mem::{MaybeUninit, size_of};
 
 use abi::{Counter, ExclusionList, Instance, ListenerKey, PodEntry, Slot};
 use aya_ebpf::{
@@ -145,9 +145,11 @@ fn has_cookie<const IP: usize>(
     tcp_at: usize,
     listener: *mut bpf_sock,
 ) -> bool {
-    let mut headers = Headers::<IP> { ip: [0; IP], tcp: [0; TCP_HEADER] };
-    let (ip, tcp) = (&raw mut headers.ip, &raw mut headers.tcp);
-    // SAFETY: both headers are as long as it is told.
+    let mut headers = MaybeUninit::<Headers<IP>>::uninit();
+    let headers = headers.as_mut_ptr();
+    // SAFETY: both are within what `headers` points to, and written before they are read; they are as long as it is told.
+    let (ip, tcp) = unsafe { (&raw mut (*headers).ip, &raw mut (*headers).tcp) };
+    // SAFETY: as above.
     let is_read = unsafe {
         bpf_skb_load_bytes(skb.cast(), ip_at as u32, ip.cast(), IP as u32) == 0
             && bpf_skb_load_bytes(skb.cast(), tcp_at as u32, tcp.cast(), TCP_HEADER as u32) == 0

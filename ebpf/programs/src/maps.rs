@@ -55,25 +55,36 @@ pub(crate) fn is_own_address(netns_cookie: u64, address: [u8; 16]) -> bool {
 /// Whether the address or, of a list of ports, the port is on the list.
 #[inline(always)]
 pub(crate) fn is_excluded(netns_cookie: u64, by: ExclusionList, address: &[u8; 16], port: u16) -> bool {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
-    let halves = (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p]));
-    is_on_list(netns_cookie, by, halves.0, halves.1, port)
-}
-
-/// A function of its own in the kernel too, with arguments that fit registers: `guard` has no stack to spare.
-#[inline(never)]
-fn is_on_list(netns_cookie: u64, by: ExclusionList, high: u64, low: u64, port: u16) -> bool {
-    let key = match by {
+    match by {
         ExclusionList::OutboundCidrs | ExclusionList::InboundCidrs => {
-            let mut address = [0; 16];
-            address[..8].copy_from_slice(&high.to_ne_bytes());
-            address[8..].copy_from_slice(&low.to_ne_bytes());
-            ExclusionKey::of_address(netns_cookie, by, address)
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+            let high = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+            let low = u64::from_ne_bytes([i, j, k, l, m, n, o, p]);
+            is_address_excluded(netns_cookie, by, high, low)
         }
         ExclusionList::OutboundPorts | ExclusionList::InboundPorts => {
-            ExclusionKey::of_port(netns_cookie, by, port)
+            is_port_excluded(netns_cookie, by, port)
         }
-    };
+    }
+}
+
+/// A function of its own in the kernel too, with arguments that fit registers, and so is the next: `guard` has no stack
+/// to spare, and together they may have 512 bytes, each counted in steps of 32.
+#[inline(never)]
+fn is_address_excluded(netns_cookie: u64, by: ExclusionList, high: u64, low: u64) -> bool {
+    let mut address = [0; 16];
+    address[..8].copy_from_slice(&high.to_ne_bytes());
+    address[8..].copy_from_slice(&low.to_ne_bytes());
+    is_on_list(ExclusionKey::of_address(netns_cookie, by, address))
+}
+
+#[inline(never)]
+fn is_port_excluded(netns_cookie: u64, by: ExclusionList, port: u16) -> bool {
+    is_on_list(ExclusionKey::of_port(netns_cookie, by, port))
+}
+
+#[inline(always)]
+fn is_on_list(key: ExclusionKey) -> bool {
     EXCLUSIONS.get(&Key::new(ExclusionKey::FIXED_BITS + ExclusionKey::VALUE_BITS, key)).is_some()
 }
 
