@@ -155,7 +155,6 @@ impl Guest {
             env: self.env.clone(),
             dir: "/root".into(),
             modules: MODULES.map(str::to_owned).to_vec(),
-            sysctls: BTreeMap::new(),
         };
         self.image.bytes(vm::ORDER, serde_json::to_vec(&order)?);
         let initramfs = self.scratch.join("initramfs");

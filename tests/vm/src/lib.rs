@@ -20,8 +20,6 @@ pub struct Order {
     pub dir: PathBuf,
     /// Kernel modules to load first, those that they need included by modprobe.
     pub modules: Vec<String>,
-    /// Sysctls to set before the command, by their path below `/proc/sys`.
-    pub sysctls: BTreeMap<String, String>,
 }
 
 /// What became of it: one line of JSON.

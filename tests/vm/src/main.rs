@@ -85,9 +85,6 @@ fn prepare(order: &Order) -> Result<()> {
     sethostname("vm")?;
     setrlimit(Resource::RLIMIT_NOFILE, FILES, FILES).context("raise the limit of open files")?;
     modprobe(&order.modules)?;
-    for (name, value) in &order.sysctls {
-        fs::write(Path::new("/proc/sys").join(name), value).with_context(|| format!("set {name}"))?;
-    }
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).env("PATH", "/usr/sbin:/usr/bin").status();
     ensure!(up.context("run `ip`")?.success(), "`ip link set lo up` failed");
     Ok(())
