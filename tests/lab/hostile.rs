@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use crate::{
     mesh::{LABEL, Mesh, NAMESPACE, dial, echo},
+    road::PATIENCE,
     steering::wait_for,
 };
 
@@ -108,6 +109,36 @@ fn the_last_good_version_of_an_object_stays() {
     assert_eq!(mesh.ask(&["status"])["pods"]["captured"], 1, "a typing error released a pod");
     mesh.lab.label_namespace("tests", LABEL, Some("none")).unwrap();
     mesh.agent.wait_released(&pod).unwrap();
+}
+
+/// As on a kernel whose verifier knows less than those that we have tried.
+#[test]
+fn a_program_that_the_kernel_refuses_is_named_with_what_its_verifier_said() {
+    let mut mesh = Mesh::labelled("verifier");
+    mesh.agent.terminate().unwrap();
+    let cleanup = |mesh: &Mesh| assert_eq!(mesh.agent.cli(&["cleanup"]).unwrap().code(), Some(0));
+    cleanup(&mesh);
+    let maps = mesh.node.pin_dir().join(format!("v{}", abi::VERSION));
+    fs::create_dir_all(&maps).unwrap();
+    harness::bpf::pin_array(&maps.join(abi::name::AYA_LOGS)).unwrap();
+
+    mesh.agent.launch_unready().unwrap();
+    let ended = mesh.agent.wait_for_end(PATIENCE).unwrap();
+    assert_eq!(ended.code(), Some(2));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let log = mesh.node.run_dir().join("verifier/connect4.log");
+    let said = mesh.agent.log().unwrap();
+    let line = said.lines().find(|line| line.contains("refuses")).unwrap_or_else(|| panic!("{said}"));
+    for part in [
+        format!("Linux {} refuses eBPF program connect4: ", kernel.trim()),
+        format!("; the verifier's whole log is in {}", log.display()),
+    ] {
+        assert!(line.contains(&part), "{line}");
+    }
+    let whole = fs::read_to_string(&log).unwrap();
+    assert!(whole.contains("R1=ctx()") && whole.contains("processed"), "{whole}");
+    cleanup(&mesh);
+    assert!(!mesh.node.run_dir().exists());
 }
 
 #[test]

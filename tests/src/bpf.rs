@@ -2,9 +2,13 @@
 //! observer may have attached where the agent attaches its own.
 
 use std::{
+    ffi::CString,
     io,
     net::{Ipv4Addr, TcpListener},
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
@@ -17,6 +21,7 @@ const MAP_CREATE: libc::c_int = 0;
 const MAP_LOOKUP: libc::c_int = 1;
 const MAP_UPDATE: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
+const OBJ_PIN: libc::c_int = 6;
 const LINK_CREATE: libc::c_int = 28;
 
 // `enum bpf_map_type`
@@ -256,6 +261,17 @@ impl Attr {
         // SAFETY: the kernel has just made this descriptor for us.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
+}
+
+/// Leaves an array with one entry where somebody expects another kind of map.
+pub fn pin_array(path: &Path) -> Result<()> {
+    let array = map(ARRAY, 8).context("cannot make an array")?;
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = Attr::default();
+    attr.pointer(0, name.as_ptr());
+    attr.0[2] = array.as_raw_fd().cast_unsigned();
+    attr.call(OBJ_PIN).with_context(|| format!("cannot pin an array at {}", path.display()))?;
+    Ok(())
 }
 
 fn counter() -> Result<OwnedFd> {

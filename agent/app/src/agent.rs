@@ -47,7 +47,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     let run_dir = options.run_dir;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
-    preflight_or_say_why(&config).await?;
+    preflight_or_say_why(&config, &run_dir).await?;
 
     let cgroup_mount = cgroup::mount().context("cgroup v2 is not mounted")?;
     let agent = Arc::new(AgentFile {
@@ -124,7 +124,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     ended
 }
 
-async fn preflight_or_say_why(config: &Config) -> Result<()> {
+async fn preflight_or_say_why(config: &Config, run_dir: &RunDir) -> Result<()> {
     if let Err(e) = preflight::mount_bpffs() {
         // The inspection says what to do about it.
         info!(error = %e, "bpffs could not be mounted");
@@ -137,9 +137,9 @@ async fn preflight_or_say_why(config: &Config) -> Result<()> {
     if !missing.is_empty() {
         bail!("this machine cannot run the agent:\n  {}", missing.join("\n  "));
     }
-    let took =
-        canary::sing(config.steering).await.context("the self-test failed: nothing can be captured here")?;
-    info!(connect = ?took, "Self-test passed: a canary's connection arrived captured");
+    let song = canary::sing(config.steering, &run_dir.verifier_logs()).await;
+    let song = song.context("the self-test failed: nothing can be captured here")?;
+    info!(connect = ?song.connect, "Self-test passed: a canary's connection arrived captured");
     if !preflight::has_tcx() {
         warn!("TCX {}", preflight::NO_TCX);
     }

@@ -5,6 +5,7 @@
 //! RUN_DIR/agent.lock   held while it lives
 //! RUN_DIR/admin.sock   asks it
 //! RUN_DIR/journal/     what was changed in each captured pod
+//! RUN_DIR/verifier/    of each eBPF program that the kernel refused, what its verifier said
 //! ```
 
 use std::{
@@ -61,6 +62,10 @@ impl RunDir {
         self.0.join("journal")
     }
 
+    pub fn verifier_logs(&self) -> PathBuf {
+        self.0.join("verifier")
+    }
+
     /// Taken by the one agent that may work on the node. It goes with the process, however that dies.
     pub fn lock(&self) -> Result<Flock<File>> {
         let path = self.0.join("agent.lock");
@@ -111,6 +116,12 @@ impl RunDir {
         for name in ["agent.json", "agent.lock", "admin.sock"] {
             remove_if_there(&self.0.join(name))?;
         }
+        match fs::remove_dir_all(self.verifier_logs()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("cannot remove {}", self.verifier_logs().display()));
+            }
+            _ => {}
+        }
         // Somebody else's files keep the directory.
         let _not_empty = fs::remove_dir(&self.0);
         Ok(())
@@ -125,6 +136,7 @@ impl AgentFile {
         capture::Config {
             pins: Pins::of_node(&self.node),
             journal: run_dir.journal(),
+            verifier_logs: run_dir.verifier_logs(),
             cgroup: self.cgroup.clone(),
             steering: self.steering,
         }

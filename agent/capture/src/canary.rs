@@ -1,11 +1,12 @@
-//! The self-test: a namespace made for the purpose is captured, and a connection through it must arrive at a
-//! listener with its original destination. It uses programs, maps and pins of its own, so it can run at any
-//! time, beside an agent or without one, and leaves nothing.
+//! The self-test: all programs are loaded, a namespace made for the purpose is captured with its interfaces guarded,
+//! and a connection through it must arrive at a listener with its original destination. It uses programs, maps and
+//! pins of its own, so it can run at any time, beside an agent or without one, and leaves nothing.
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
+    path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use netns::Netns;
 use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
 
 use crate::{
-    Capture, Config, Error, Listen, Listener, Pins, PodSpec, Programs, Pulse, Steering, cgroup,
+    Capture, Config, Error, Figures, Listen, Listener, Pins, PodSpec, Programs, Pulse, Steering, cgroup,
     cleanup::cleanup,
 };
 
@@ -42,12 +43,22 @@ pub enum Dead {
     Misdirected { arrived: SocketAddr },
 }
 
-/// Captures a canary and dials through it. Returns how long the connection took.
-pub async fn sing(steering: Steering) -> Result<Duration, Dead> {
+/// What the canary found.
+#[derive(Clone, Debug)]
+pub struct Song {
+    /// How long its connection took.
+    pub connect: Duration,
+    pub programs: Vec<Figures>,
+}
+
+/// Captures a canary and dials through it. Of a program that the kernel refuses, the verifier's log is left in
+/// `verifier_logs`.
+pub async fn sing(steering: Steering, verifier_logs: &Path) -> Result<Song, Dead> {
     let name = format!("check-{}", std::process::id());
     let config = Config {
         pins: Pins::of_node(&name),
         journal: std::env::temp_dir().join(format!("millstream-{name}")),
+        verifier_logs: verifier_logs.to_owned(),
         cgroup: cgroup::mount().ok_or(Dead::NoCgroup)?,
         steering,
     };
@@ -56,10 +67,12 @@ pub async fn sing(steering: Steering) -> Result<Duration, Dead> {
     sung
 }
 
-async fn capture_and_dial(config: &Config) -> Result<Duration, Dead> {
+async fn capture_and_dial(config: &Config) -> Result<Song, Dead> {
     let netns = Arc::new(Netns::create().map_err(Error::from)?);
-    give_address(&netns).await?;
-    let capture = Capture::new(config.clone(), Programs::attach(config)?)?;
+    furnish(&netns).await?;
+    let mut programs = Programs::attach(config)?;
+    let figures = programs.try_all(config)?;
+    let capture = Capture::new(config.clone(), programs)?;
     Pulse::open(&config.pins)?.beat(PATIENCE)?;
     let spec = PodSpec {
         uid: PodUid::new("canary"),
@@ -74,7 +87,7 @@ async fn capture_and_dial(config: &Config) -> Result<Duration, Dead> {
     capture.enrol(&spec, &perch).await?;
     let dialled = dial(&spec.netns, &perch);
     capture.restore(&spec.uid, &perch).await?;
-    dialled
+    Ok(Song { connect: dialled?, programs: figures })
 }
 
 fn dial(netns: &Netns, perch: &Perch) -> Result<Duration, Dead> {
@@ -94,7 +107,8 @@ fn dial(netns: &Netns, perch: &Perch) -> Result<Duration, Dead> {
     if arrived == DIALLED { Ok(start.elapsed()) } else { Err(Dead::Misdirected { arrived }) }
 }
 
-async fn give_address(netns: &Netns) -> Result<(), Dead> {
+/// Gives it an address, and a pair of interfaces for the guard to hold.
+async fn furnish(netns: &Netns) -> Result<(), Dead> {
     let failed =
         |op: &'static str| move |e: &dyn std::error::Error| Dead::Setup { op, reason: e.to_string() };
     let (connection, handle, _) =
@@ -108,6 +122,8 @@ async fn give_address(netns: &Netns) -> Result<(), Dead> {
         .execute()
         .await
         .map_err(|e| failed("add an address")(&e))?;
+    let wire = rtnetlink::LinkVeth::new("canary0", "canary1").build();
+    handle.link().add(wire).execute().await.map_err(|e| failed("add a veth pair")(&e))?;
     connection.abort();
     Ok(())
 }

@@ -12,6 +12,8 @@ pub struct Config {
     pub pins: Pins,
     /// Where the journal of each captured pod is kept.
     pub journal: PathBuf,
+    /// Where the verifier's log is left when it refuses a program.
+    pub verifier_logs: PathBuf,
     /// The connect hooks are attached here: the cgroup-v2 root, unless a node's pods live below another.
     pub cgroup: PathBuf,
     pub steering: Steering,

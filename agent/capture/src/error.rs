@@ -8,7 +8,9 @@ pub enum Error {
     NoObject,
     #[error("cannot load the eBPF object")]
     Object(#[from] aya::EbpfError),
-    #[error("the kernel refuses eBPF program {program}")]
+    #[error("Linux {kernel} refuses eBPF program {program}: {reason}")]
+    Verifier { program: &'static str, kernel: String, reason: String },
+    #[error("cannot attach eBPF program {program}")]
     Program { program: &'static str, source: aya::programs::ProgramError },
     #[error("cannot {op} map {map}")]
     Map { op: &'static str, map: &'static str, source: aya::maps::MapError },

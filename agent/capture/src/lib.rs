@@ -9,7 +9,8 @@
 //! each change is in the [`journal`], so that `cleanup` and the next agent can undo it after a `SIGKILL`.
 //!
 //! Modules in reading order: [`Config`] · [`desired`] PURE · [`exclusions`] PURE · [`plan`] PURE · [`journal`] · [`change`] · [`pod`] (observe
-//! and apply) · [`programs`] (load, pin, adopt) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
+//! and apply) · [`programs`] (load, pin, adopt) · [`verifier`] (what
+//! the kernel says of them) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
 //! [`collision`] PURE (what others have in the pod, and what cannot go together) · [`neighbours`] (looks for it) ·
 //! [`preflight`] · [`canary`] · [`cleanup`] · [`older`] (connections that were there before; its decision PURE) ·
 //! [`Pulse`] (whether the agent lives).
@@ -42,6 +43,7 @@ mod pulse;
 mod sock_diag;
 mod spec;
 pub mod sysctl;
+mod verifier;
 pub mod verify;
 
 pub use config::{Config, GuardHook, Steering};
@@ -53,3 +55,4 @@ pub use pod::Capture;
 pub use programs::Programs;
 pub use pulse::{Life, Pulse};
 pub use spec::{Listen, Listener, PodSpec};
+pub use verifier::Figures;

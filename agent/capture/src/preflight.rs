@@ -66,7 +66,7 @@ fn kernel() -> Finding {
     finding("kernel", ok, release, &remedy)
 }
 
-fn release() -> String {
+pub(crate) fn release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 

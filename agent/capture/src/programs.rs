@@ -11,8 +11,8 @@ use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::Array,
     programs::{
-        CgroupAttachMode, CgroupSockAddr, CgroupSockopt, LinkOrder, ProgramError, ProgramFd, SchedClassifier,
-        SkLookup, TcAttachType,
+        CgroupAttachMode, CgroupSockAddr, CgroupSockopt, LinkOrder, Program, ProgramError, ProgramFd,
+        SchedClassifier, SkLookup, TcAttachType,
         links::FdLink,
         tc::{SchedClassifierLinkId, TcAttachOptions},
     },
@@ -21,7 +21,8 @@ use model::Marks;
 use netns::Netns;
 
 use crate::{
-    Config, Error, desired::Terms, filter, host_end::HostEnd, journal::Journal, link, logs, maps::Maps, pins,
+    Config, Error, Figures, desired::Terms, filter, host_end::HostEnd, journal::Journal, link, logs,
+    maps::Maps, pins, verifier,
 };
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -39,6 +40,9 @@ const SHARED: [&str; 10] = [
     name::COUNTERS,
     name::AYA_LOGS,
 ];
+
+const ALL: [&str; 6] =
+    [name::CONNECT4, name::CONNECT6, name::SETSOCKOPT, name::STEER, name::GUARD, name::BACKSTOP];
 
 /// What is loaded for the node as a whole.
 #[derive(Debug)]
@@ -79,10 +83,11 @@ impl Programs {
             path: config.cgroup.clone(),
             source,
         })?;
-        for program in [name::CONNECT4, name::CONNECT6] {
-            attach_connect(&mut object, program, &cgroup, &config.pins.node_link(program))?;
+        for name in [name::CONNECT4, name::CONNECT6] {
+            attach_connect(loaded(&mut object, name, config)?, name, &cgroup, &config.pins.node_link(name))?;
         }
-        attach_setsockopt(&mut object, &cgroup, &config.pins.node_link(name::SETSOCKOPT))?;
+        let setsockopt = loaded(&mut object, name::SETSOCKOPT, config)?;
+        attach_setsockopt(setsockopt, &cgroup, &config.pins.node_link(name::SETSOCKOPT))?;
         Ok(Self { maps, loader, object })
     }
 
@@ -97,13 +102,24 @@ impl Programs {
         self.maps.add_agent(cgroup_id)
     }
 
+    /// Loads one of each, and tells what the kernel made of them. Nothing is attached.
+    pub(crate) fn try_all(&mut self, config: &Config) -> Result<Vec<Figures>, Error> {
+        let mut object = self.loader.load(0)?;
+        let figures = |name| {
+            let program = object.program_mut(name).ok_or(Error::NoObject)?;
+            verifier::load(program, name, &config.verifier_logs)?;
+            let info = program.info().map_err(|source| Error::Program { program: name, source })?;
+            Ok(Figures::of(name, &info))
+        };
+        ALL.into_iter().map(figures).collect()
+    }
+
     /// Steers the namespace: loads its instance of `steer` and attaches it, or swaps the one behind the pinned
     /// link.
     pub(crate) fn steer(&mut self, config: &Config, netns: &Netns) -> Result<(), Error> {
         let mut object = self.loader.load(netns.cookie())?;
         let refused = |source| Error::Program { program: name::STEER, source };
-        let program: &mut SkLookup = program_mut(&mut object, name::STEER)?;
-        program.load().map_err(refused)?;
+        let program: &mut SkLookup = loaded(&mut object, name::STEER, config)?;
         let pin = config.pins.steer_link(netns.cookie());
         if adopt(&pin, program.fd().map_err(refused)?)? {
             return Ok(());
@@ -128,17 +144,20 @@ impl Programs {
     ) -> Result<(), Error> {
         let mut object = self.loader.load(netns.cookie())?;
         let pin = config.pins.guard_link(netns.cookie(), ifindex);
-        attach_tcx(&mut object, name::GUARD, &pin, |program| {
+        attach_tcx(loaded(&mut object, name::GUARD, config)?, name::GUARD, &pin, |program| {
             netns.run(|| program.attach_with_options(interface, TcAttachType::Egress, first()))
         })
     }
 
     /// The same for kernels without TCX; see [`filter`].
-    pub(crate) fn guard_by_filter(&mut self, netns: &Netns, interface: &str) -> Result<(), Error> {
+    pub(crate) fn guard_by_filter(
+        &mut self,
+        config: &Config,
+        netns: &Netns,
+        interface: &str,
+    ) -> Result<(), Error> {
         let mut object = self.loader.load(netns.cookie())?;
-        let program: &mut SchedClassifier = program_mut(&mut object, name::GUARD)?;
-        program.load().map_err(|source| Error::Program { program: name::GUARD, source })?;
-        filter::attach(program, netns, interface)
+        filter::attach(loaded(&mut object, name::GUARD, config)?, netns, interface)
     }
 
     /// Drops at the node's end of a wire what got past the guard at the pod's. The end is in our own namespace.
@@ -149,7 +168,7 @@ impl Programs {
     pub(crate) fn back_up(&mut self, config: &Config, netns_cookie: u64, end: &HostEnd) -> Result<(), Error> {
         let mut object = self.loader.load(netns_cookie)?;
         let pin = config.pins.backstop_link(netns_cookie, end.ifindex);
-        attach_tcx(&mut object, name::BACKSTOP, &pin, |program| {
+        attach_tcx(loaded(&mut object, name::BACKSTOP, config)?, name::BACKSTOP, &pin, |program| {
             Ok(program.attach_with_options(&end.name, TcAttachType::Ingress, first()))
         })
     }
@@ -212,10 +231,13 @@ fn refuse_meanwhile(config: &Config, maps: &mut Maps) -> Result<(), Error> {
     })
 }
 
-fn attach_connect(object: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), Error> {
+fn attach_connect(
+    program: &mut CgroupSockAddr,
+    name: &'static str,
+    cgroup: &File,
+    pin: &Path,
+) -> Result<(), Error> {
     let refused = |source| Error::Program { program: name, source };
-    let program: &mut CgroupSockAddr = program_mut(object, name)?;
-    program.load().map_err(refused)?;
     if adopt(pin, program.fd().map_err(refused)?)? {
         return Ok(());
     }
@@ -224,10 +246,8 @@ fn attach_connect(object: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Pa
     pin_link(link.try_into().map_err(|_| unsupported(pin))?, pin)
 }
 
-fn attach_setsockopt(object: &mut Ebpf, cgroup: &File, pin: &Path) -> Result<(), Error> {
+fn attach_setsockopt(program: &CgroupSockopt, cgroup: &File, pin: &Path) -> Result<(), Error> {
     let refused = |source| Error::Program { program: name::SETSOCKOPT, source };
-    let program: &mut CgroupSockopt = program_mut(object, name::SETSOCKOPT)?;
-    program.load().map_err(refused)?;
     let program = program.fd().map_err(refused)?;
     if adopt(pin, program)? {
         return Ok(());
@@ -242,14 +262,12 @@ fn attach_setsockopt(object: &mut Ebpf, cgroup: &File, pin: &Path) -> Result<(),
 
 /// `attach` goes to where the interface is.
 fn attach_tcx(
-    object: &mut Ebpf,
+    program: &mut SchedClassifier,
     name: &'static str,
     pin: &Path,
     attach: impl FnOnce(&mut SchedClassifier) -> Result<Attached, netns::Error>,
 ) -> Result<(), Error> {
     let refused = |source| Error::Program { program: name, source };
-    let program: &mut SchedClassifier = program_mut(object, name)?;
-    program.load().map_err(refused)?;
     if adopt(pin, program.fd().map_err(refused)?)? {
         return Ok(());
     }
@@ -292,10 +310,11 @@ fn pin_link(link: FdLink, path: &Path) -> Result<(), Error> {
     pinned.map(drop)
 }
 
-fn program_mut<'a, P>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>
+fn loaded<'a, P>(object: &'a mut Ebpf, name: &'static str, config: &Config) -> Result<&'a mut P, Error>
 where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
     let program = object.program_mut(name).ok_or(Error::NoObject)?;
+    verifier::load(program, name, &config.verifier_logs)?;
     program.try_into().map_err(|source| Error::Program { program: name, source })
 }

@@ -103,7 +103,7 @@ impl Capture {
             }
             Step::Guard { ifindex, interface } => {
                 self.with_programs(|programs| match self.guard_hook {
-                    GuardHook::Clsact => programs.guard_by_filter(&spec.netns, interface),
+                    GuardHook::Clsact => programs.guard_by_filter(&self.config, &spec.netns, interface),
                     GuardHook::Tcx | GuardHook::Auto => {
                         programs.guard(&self.config, &spec.netns, *ifindex, interface)
                     }
