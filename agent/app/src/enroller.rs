@@ -20,7 +20,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{listeners::ProxyListeners, older::Resetter, pods::PhaseBoard};
+use crate::{listeners::ProxyListeners, pods::PhaseBoard};
 
 /// How often namespaces are looked at whose end nobody announced, and failed pods are tried again at most.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -84,7 +84,6 @@ struct Work {
     failures: HashMap<PodUid, Failure>,
     releases: u64,
     sweeps: usize,
-    resetter: Resetter,
     events: mpsc::UnboundedSender<Event>,
 }
 
@@ -100,7 +99,6 @@ impl Enroller {
             failures: HashMap::new(),
             releases: 0,
             sweeps: 0,
-            resetter: Resetter::default(),
             events,
         };
         // The first snapshot is empty: nothing may be concluded from it.

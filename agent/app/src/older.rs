@@ -7,7 +7,6 @@ use capture::{
     Error, Older, Pins,
     journal::{Entry, Journal},
     maps::Maps,
-    older,
 };
 use model::{ExistingConnections, ObjectName, PodUid};
 use netns::Netns;
@@ -15,12 +14,6 @@ use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
 use crate::run_dir::{AgentFile, RunDir};
-
-/// Resets connections, and says once that the kernel cannot.
-#[derive(Debug, Default)]
-pub(crate) struct Resetter {
-    has_said_so: bool,
-}
 
 /// Once: when capture begins, or when it is asked for later. `before` is the wish of a pod that was captured already;
 /// one that an earlier agent captured has none, and its capture does not begin.
@@ -64,30 +57,16 @@ pub(crate) async fn count(older: Older) -> Option<usize> {
     count.inspect_err(|error| debug!(%error, "Cannot count older connections")).ok()
 }
 
-// === impl Resetter ===
-
-impl Resetter {
-    pub(crate) async fn reset(&mut self, pod: &ObjectName, older: Result<Older, Error>) {
-        let reset = match older {
-            Ok(older) => wait_for(move || older.reset()).await,
-            Err(e) => Err(e),
-        };
-        match reset {
-            Ok(older::Reset::Done { connections }) => {
-                info!(%pod, connections, "Connections older than capture reset");
-            }
-            Ok(older::Reset::NotSupported) if self.has_said_so => {}
-            Ok(older::Reset::NotSupported) => {
-                self.has_said_so = true;
-                warn!(
-                    %pod,
-                    "This kernel cannot reset connections (CONFIG_INET_DIAG_DESTROY): those older than capture are kept"
-                );
-            }
-            Err(e) => {
-                let error = format!("{:#}", anyhow::Error::from(e));
-                warn!(%pod, error, "Connections older than capture could not be reset, and are kept");
-            }
+pub(crate) async fn reset(pod: &ObjectName, older: Result<Older, Error>) {
+    let reset = match older {
+        Ok(older) => wait_for(move || older.reset()).await,
+        Err(e) => Err(e),
+    };
+    match reset {
+        Ok(connections) => info!(%pod, connections, "Connections older than capture reset"),
+        Err(e) => {
+            let error = format!("{:#}", anyhow::Error::from(e));
+            warn!(%pod, error, "Connections older than capture could not be reset, and are kept");
         }
     }
 }

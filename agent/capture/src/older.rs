@@ -27,16 +27,6 @@ pub struct Older {
     pod: Facts,
 }
 
-/// What came of [`Older::reset`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reset {
-    Done {
-        connections: usize,
-    },
-    /// The kernel was built without `CONFIG_INET_DIAG_DESTROY`.
-    NotSupported,
-}
-
 /// By what older connections are told from others.
 #[derive(Debug)]
 struct Facts {
@@ -68,18 +58,17 @@ impl Older {
         Ok(connections.iter().filter(|connection| self.pod.is_older(connection)).count())
     }
 
-    /// Blocks like [`Older::count`]. Both ends learn that their connection is over.
-    pub fn reset(&self) -> Result<Reset, Error> {
+    /// Blocks like [`Older::count`]. Both ends learn that their connection is over. Returns how many there were.
+    pub fn reset(&self) -> Result<usize, Error> {
         let kernel = SockDiag::open(&self.netns)?;
         let mut connections = 0;
         for connection in kernel.connections()?.iter().filter(|connection| self.pod.is_older(connection)) {
             match kernel.end(connection)? {
                 Ended::Now => connections += 1,
                 Ended::Before => {}
-                Ended::NotSupported => return Ok(Reset::NotSupported),
             }
         }
-        Ok(Reset::Done { connections })
+        Ok(connections)
     }
 }
 

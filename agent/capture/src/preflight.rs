@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cgroup;
 
-/// The oldest kernel that is tested. `bpf_set_retval` came with 5.18, `ingress_ifindex` in sk_lookup with 5.17.
+/// The oldest kernel that is tested, and for which there is code.
 const FLOOR: (u32, u32) = (6, 1);
 
 /// Why each capability is needed; the DaemonSet asks for the same.
@@ -37,7 +37,7 @@ pub struct Finding {
 /// Everything but the self-test, which needs all of this: see [`crate::canary`].
 pub fn inspect() -> Vec<Finding> {
     vec![
-        kernel(),
+        kernel(&release()),
         btf(),
         cgroup_v2(),
         agent_cgroup(),
@@ -59,11 +59,10 @@ pub fn mount_bpffs() -> nix::Result<()> {
     nix::mount::mount(Some("bpf"), crate::pins::BPFFS, Some("bpf"), flags, None::<&str>)
 }
 
-fn kernel() -> Finding {
-    let release = release();
-    let ok = version(&release).is_some_and(|v| v >= FLOOR);
-    let remedy = format!("boot a kernel of {}.{} or newer", FLOOR.0, FLOOR.1);
-    finding("kernel", ok, release, &remedy)
+fn kernel(release: &str) -> Finding {
+    let ok = version(release).is_some_and(|v| v >= FLOOR);
+    let remedy = format!("boot Linux {}.{} or newer", FLOOR.0, FLOOR.1);
+    finding("kernel", ok, release.to_owned(), &remedy)
 }
 
 pub(crate) fn release() -> String {
@@ -171,7 +170,18 @@ fn finding(check: &'static str, ok: bool, found: String, remedy: &str) -> Findin
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::{kernel, version};
+
+    #[test]
+    fn a_kernel_older_than_the_floor_is_refused() {
+        for (release, ok) in
+            [("6.1.0-56-cloud-amd64", true), ("6.0.19", false), ("5.15.0-91-generic", false), ("?", false)]
+        {
+            let finding = kernel(release);
+            assert_eq!(finding.ok, ok, "{release}");
+            assert_eq!(finding.remedy.as_deref(), (!ok).then_some("boot Linux 6.1 or newer"), "{release}");
+        }
+    }
 
     #[test]
     fn kernel_releases() {

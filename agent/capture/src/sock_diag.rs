@@ -50,8 +50,6 @@ pub(crate) enum Ended {
     Now,
     /// It was gone already.
     Before,
-    /// The kernel was built without `CONFIG_INET_DIAG_DESTROY`.
-    NotSupported,
 }
 
 /// A socket that is asked about the namespace in which it was made.
@@ -102,8 +100,7 @@ impl SockDiag {
             Err(e) => match e.raw_os_error() {
                 // ESTALE: another has taken its addresses.
                 Some(libc::ENOENT | libc::ESTALE) => Ok(Ended::Before),
-                Some(libc::EOPNOTSUPP) => Ok(Ended::NotSupported),
-                _ => Err(failed("end a connection")(e)),
+                _ => Err(failed("end a connection, which takes CONFIG_INET_DIAG_DESTROY in the kernel")(e)),
             },
         }
     }

@@ -10,7 +10,10 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{BREATH, Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, Work, chain};
-use crate::{older::reset_is_due, pods::Phase};
+use crate::{
+    older::{self, reset_is_due},
+    pods::Phase,
+};
 
 impl Work {
     pub(super) async fn enrol(&mut self, pod: &Pod) {
@@ -48,7 +51,7 @@ impl Work {
         let begun = steps.iter().any(|step| matches!(step, Step::Begin { before: None, .. }));
         let before = known.filter(|k| k.state == State::Captured).map(|k| k.existing_connections);
         if reset_is_due(existing_connections, before, begun) {
-            self.resetter.reset(&pod.name, older).await;
+            older::reset(&pod.name, older).await;
         }
         Ok(())
     }
