@@ -54,6 +54,22 @@ pub struct Song {
 /// Captures a canary and dials through it. Of a program that the kernel refuses, the verifier's log is left in
 /// `verifier_logs`.
 pub async fn sing(steering: Steering, verifier_logs: &Path) -> Result<Song, Dead> {
+    let (name, config) = apart(steering, verifier_logs)?;
+    let sung = capture_and_dial(&config).await;
+    cleanup(&config, &name).await?;
+    sung
+}
+
+/// Only loads the programs.
+pub async fn try_programs(steering: Steering, verifier_logs: &Path) -> Result<Vec<Figures>, Dead> {
+    let (name, config) = apart(steering, verifier_logs)?;
+    let tried = Programs::try_all(&config);
+    cleanup(&config, &name).await?;
+    Ok(tried?)
+}
+
+/// As for a node that nobody else is.
+fn apart(steering: Steering, verifier_logs: &Path) -> Result<(String, Config), Dead> {
     let name = format!("check-{}", std::process::id());
     let config = Config {
         pins: Pins::of_node(&name),
@@ -62,17 +78,14 @@ pub async fn sing(steering: Steering, verifier_logs: &Path) -> Result<Song, Dead
         cgroup: cgroup::mount().ok_or(Dead::NoCgroup)?,
         steering,
     };
-    let sung = capture_and_dial(&config).await;
-    cleanup(&config, &name).await?;
-    sung
+    Ok((name, config))
 }
 
 async fn capture_and_dial(config: &Config) -> Result<Song, Dead> {
     let netns = Arc::new(Netns::create().map_err(Error::from)?);
     furnish(&netns).await?;
-    let mut programs = Programs::attach(config)?;
-    let figures = programs.try_all(config)?;
-    let capture = Capture::new(config.clone(), programs)?;
+    let programs = Programs::try_all(config)?;
+    let capture = Capture::new(config.clone(), Programs::attach(config)?)?;
     Pulse::open(&config.pins)?.beat(PATIENCE)?;
     let spec = PodSpec {
         uid: PodUid::new("canary"),
@@ -87,7 +100,7 @@ async fn capture_and_dial(config: &Config) -> Result<Song, Dead> {
     capture.enrol(&spec, &perch).await?;
     let dialled = dial(&spec.netns, &perch);
     capture.restore(&spec.uid, &perch).await?;
-    Ok(Song { connect: dialled?, programs: figures })
+    Ok(Song { connect: dialled?, programs })
 }
 
 fn dial(netns: &Netns, perch: &Perch) -> Result<Duration, Dead> {

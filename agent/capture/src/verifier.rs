@@ -21,7 +21,7 @@ pub struct Figures {
     /// Instructions, after the kernel has rewritten some of them.
     pub instructions: u32,
     /// Instructions that the verifier went through, on all paths together. It gives up after a million.
-    pub verified: u32,
+    pub verifier_steps: u32,
 }
 
 /// Loads a program. Of one that is refused, all that the verifier says is left in `logs`.
@@ -78,7 +78,7 @@ impl Figures {
         Self {
             program: program.to_owned(),
             instructions: info.size_translated().unwrap_or_default() / SIZE,
-            verified: info.verified_instruction_count().unwrap_or_default(),
+            verifier_steps: info.verified_instruction_count().unwrap_or_default(),
         }
     }
 }

@@ -83,6 +83,11 @@ Exit code 1: the connection would be refused.")]
     /// Can this machine run the agent? Ends with a real captured connection
     Check,
 
+    /// The eBPF programs: how large they are, and what they cost this kernel's verifier
+    ///
+    /// Loads each anew and attaches none, so it needs no agent. The verifier gives a program up after a million steps.
+    Programs,
+
     /// Change what a running agent logs
     #[command(after_help = "\
 Examples:

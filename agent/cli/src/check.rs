@@ -45,10 +45,10 @@ fn self_test(steering: Steering, run_dir: &RunDir) -> Result<Vec<Finding>> {
 
 fn programs_in_words(programs: &[Figures]) -> String {
     let count = programs.len();
-    match programs.iter().max_by_key(|figures| figures.verified) {
+    match programs.iter().max_by_key(|figures| figures.verifier_steps) {
         None => "none".to_owned(),
-        Some(Figures { program, verified, .. }) => {
-            format!("all {count} load; {program} takes the verifier {verified} steps of its 1000000")
+        Some(Figures { program, verifier_steps, .. }) => {
+            format!("all {count} load; {program} takes the verifier {verifier_steps} steps of its 1000000")
         }
     }
 }

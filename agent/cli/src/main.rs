@@ -12,6 +12,7 @@ mod log;
 mod maps;
 mod output;
 mod pods;
+mod programs;
 mod services;
 mod status;
 mod wait;
@@ -58,6 +59,7 @@ fn run(args: Args) -> Result<Outcome> {
         Command::Maps { map } => maps::run(&run_dir, output, map),
         Command::Why { pod, destination } => why::run(&run_dir, output, &pod, &destination),
         Command::Check => check::run(&run_dir, output),
+        Command::Programs => programs::run(&run_dir, output),
         Command::Log { filter } => log::run(&run_dir, filter),
         Command::Wait { condition, timeout } => wait::run(&run_dir, output, &condition, timeout),
         Command::Cleanup => cleanup::run(&run_dir, output),

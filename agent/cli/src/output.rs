@@ -1,6 +1,8 @@
 //! Tables for eyes, JSON and YAML for programs.
 
-use anyhow::Result;
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
@@ -16,12 +18,16 @@ const WIDTH: u16 = 100;
 
 /// Prints the value itself, or the table made of it.
 pub(crate) fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> String) -> Result<()> {
-    match format {
-        Format::Table => println!("{}", table(value)),
-        Format::Json => println!("{}", serde_json::to_string_pretty(value)?),
-        Format::Yaml => print!("{}", serde_saphyr::to_string(value)?),
+    let text = match format {
+        Format::Table => format!("{}\n", table(value)),
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(value)?),
+        Format::Yaml => serde_saphyr::to_string(value)?,
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // `| head` has seen enough.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot print"),
     }
-    Ok(())
 }
 
 /// Columns under headings, without lines, as `kubectl` prints them.
