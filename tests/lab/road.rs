@@ -42,7 +42,7 @@ pub(crate) enum End {
 }
 
 /// Longer than anything takes that is not broken.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 // === impl Mesh ===
 

@@ -1,6 +1,10 @@
 //! What is captured, and what is left alone.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    thread,
+    time::{Duration, Instant},
+};
 
 use harness::{Mode, Pod, address::Families};
 use socket2::{Domain, Socket, Type};
@@ -241,9 +245,11 @@ fn reset(pod: &Pod, addr: impl Into<SocketAddr>) {
 /// Looks again until it is true. What it waits for is announced to no one outside the agent.
 #[track_caller]
 pub(crate) fn wait_for(condition: impl Fn() -> bool) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // In an emulated machine much takes ten times as long as here.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let start = Instant::now();
     while !condition() {
-        assert!(std::time::Instant::now() < end, "did not come true in 20 s");
-        std::thread::yield_now();
+        assert!(start.elapsed() < PATIENCE, "did not come true in {PATIENCE:?}");
+        thread::yield_now();
     }
 }

@@ -209,7 +209,7 @@ impl Agent {
 
     /// `millstream wait …`: fails with the log of the agent when that does not come true.
     fn wait(&self, what: &[&str]) -> Result<()> {
-        let args: Vec<_> = ["wait"].iter().chain(what).copied().chain(["--timeout", "20s"]).collect();
+        let args: Vec<_> = ["wait"].iter().chain(what).copied().chain(["--timeout", "60s"]).collect();
         let output = self.cli(&args)?;
         if !output.status.success() {
             let log = self.log().unwrap_or_default();
