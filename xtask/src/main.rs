@@ -15,6 +15,7 @@ mod demo;
 mod ebpf;
 mod lab;
 mod lint;
+mod place;
 mod setup;
 mod shell;
 mod test;
@@ -23,8 +24,9 @@ mod workspace;
 
 /// Everything a developer of Millstream does, behind one command.
 ///
-/// A first visit is two commands: `cargo xtask demo` shows the product at work, `cargo xtask test` proves
-/// it. Both need root, because they load eBPF programs and make network namespaces.
+/// A first visit is two commands: `cargo xtask demo` shows the product at work, `cargo xtask test` proves it. They load
+/// eBPF programs and make network namespaces: as root on this machine or, where it does not let them, in a small virtual
+/// machine.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Args {
@@ -40,7 +42,7 @@ enum Command {
     Build(build::Args),
     /// Show the product at work: two services in pods of a lab, before and after the label
     Demo(demo::Args),
-    /// Run the tests: `unit` needs nothing, `lab` needs root and loads eBPF programs
+    /// Run the tests: of pure parts, of the agent in a lab, and of the lab on other kernels
     Test(test::Args),
     /// Everything that needs no run to be judged: format, clippy, sizes of files, arrows between crates
     Lint,
@@ -73,5 +75,15 @@ fn run(command: &Command) -> Result<()> {
         Command::Lab(args) => lab::run(&workspace, args),
         Command::Vm(args) => vm::run(&workspace, args),
         Command::Bench(args) => bench::run(&workspace, args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        super::Args::command().debug_assert();
     }
 }

@@ -37,7 +37,6 @@ pub(crate) fn run() -> Result<()> {
         }
         missing.install()?;
     }
-    mount_bpffs()?;
     let toolchain = Toolchain::find().map_or("none", Toolchain::name);
     println!("==> setup: everything is there (eBPF by {toolchain})");
     Ok(())
@@ -176,7 +175,7 @@ fn install_linker() -> Result<()> {
 }
 
 /// Pins need a BPF file system. systemd mounts it at boot; containers and small machines have none.
-fn mount_bpffs() -> Result<()> {
+pub(crate) fn mount_bpffs() -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let is_bpffs = |line: &str| line.split(' ').nth(2) == Some("bpf");
     if mounts.lines().any(|line| is_bpffs(line) && line.split(' ').nth(1) == Some(BPFFS)) || !is_root() {

@@ -8,11 +8,18 @@
 mod image;
 mod kernel;
 mod machine;
+mod verifier;
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::PathBuf,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
+use tempfile::TempDir;
 use vm::{Order, Outcome};
 
 pub(crate) use kernel::Release;
@@ -39,6 +46,12 @@ enum VmCommand {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// What the eBPF programs cost each kernel's verifier, beside the last committed table
+    Verifier {
+        /// Commit to these: write them into tests/vm/VERIFIER.md
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 #[derive(Clone, Copy, clap::Args)]
@@ -48,10 +61,19 @@ pub(crate) struct Size {
     /// MiB
     #[arg(long, default_value_t = 2048)]
     memory: u32,
+    /// When to give up on the command
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+}
+
+impl Size {
+    fn patience(self) -> Duration {
+        Duration::from_secs(60 * self.minutes)
+    }
 }
 
 /// What the tests need.
-const SIZE: Size = Size { cpus: 2, memory: 2048 };
+const SIZE: Size = Size { cpus: 2, memory: 2048, minutes: 60 };
 /// What has to be on this machine, by the package that has it.
 const NEEDED: [(&str, &str); 2] = [("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod")];
 /// For what the lab and people run in it. Which of them are not here are not there either.
@@ -65,10 +87,14 @@ const MODULES: [&str; 5] = ["veth", "bridge", "dummy", "tun", "nf_tables"];
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.command {
+        VmCommand::Verifier { write } => verifier::run(workspace, *write),
         VmCommand::Run { kernel, size, command } => {
             let mut guest = Guest::prepare(workspace, *kernel, *size)?;
             shell::step(&format!("run `{}` on Linux {}", command.join(" "), guest.kernel.version));
-            match guest.run(command)? {
+            let outcome = guest.run(command)?;
+            // An exit would leave its folder.
+            drop(guest);
+            match outcome {
                 Outcome::Exited(0) => Ok(()),
                 Outcome::Exited(code) => std::process::exit(code),
                 Outcome::Signalled(signal) => std::process::exit(128 + signal),
@@ -78,18 +104,39 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
 }
 
-/// Runs the lab tests on this kernel.
-pub(crate) fn lab(workspace: &Workspace, release: Release, filter: Option<&str>) -> Result<()> {
+/// The oldest that the agent runs on, where the guard is a tc filter, and one between it and the newest.
+pub(crate) const KERNELS: [Release; 2] = [Release::V6_1, Release::V6_12];
+
+/// Leaves a lab test out.
+pub(crate) fn skip(test: &str) -> [String; 2] {
+    ["--skip".to_owned(), test.to_owned()]
+}
+
+/// Runs lab tests on this kernel, but for those that need what it has not.
+pub(crate) fn lab(workspace: &Workspace, release: Release, selection: &[String]) -> Result<()> {
     let mut guest = Guest::prepare(workspace, release, SIZE)?;
     let tests = build::lab_tests(workspace)?;
     guest.image.built(&tests, &tests)?;
-    let command: Vec<_> =
-        [tests.to_string_lossy().as_ref()].into_iter().chain(filter).map(str::to_owned).collect();
-    shell::step(&format!("lab tests on Linux {}", guest.kernel.version));
-    match guest.run(&command)? {
-        Outcome::Exited(0) => Ok(()),
-        outcome => bail!("the lab tests failed on Linux {}: {outcome:?}", guest.kernel.version),
+    let mut command = vec![tests.to_string_lossy().into_owned()];
+    command.extend_from_slice(selection);
+    command.extend(release.cannot().iter().flat_map(|test| skip(test)));
+    let version = guest.kernel.version.clone();
+    shell::step(&format!("lab tests on Linux {version}"));
+    if !release.cannot().is_empty() {
+        println!("    without those that need TCX (Linux 6.6): {}", release.cannot().join(", "));
     }
+    let outcome = guest.run(&command)?;
+    ensure!(outcome == Outcome::Exited(0), "the lab tests failed on Linux {version}: {outcome:?}");
+    Ok(())
+}
+
+/// Shows the product at work on the kernel of this machine's Debian.
+pub(crate) fn demo(workspace: &Workspace) -> Result<()> {
+    let mut guest = Guest::prepare(workspace, Release::HostDefault, SIZE)?;
+    shell::step(&format!("demo on Linux {}", guest.kernel.version));
+    let outcome = guest.run(&["demo".to_owned()])?;
+    ensure!(outcome == Outcome::Exited(0), "the demo failed: {outcome:?}");
+    Ok(())
 }
 
 /// A machine that is ready to boot, as often as one likes.
@@ -97,7 +144,7 @@ struct Guest {
     kernel: Kernel,
     image: Image,
     size: Size,
-    scratch: PathBuf,
+    scratch: TempDir,
     env: BTreeMap<String, String>,
 }
 
@@ -110,9 +157,9 @@ impl Guest {
         build::release_with_lab(workspace)?;
         let init = build::init(workspace)?;
         let kernel = Kernel::fetch(release)?;
-        let scratch = workspace.target.join("vm");
-        fs::create_dir_all(&scratch).with_context(|| format!("create {}", scratch.display()))?;
-        let mut image = Image::new(&scratch)?;
+        let scratch = tempfile::Builder::new().prefix("vm-").tempdir_in(&workspace.target);
+        let scratch = scratch.context("make a folder for the virtual machine")?;
+        let mut image = Image::new(scratch.path())?;
         image.built("/init", &init)?;
         for path in [
             workspace.millstream(),
@@ -150,6 +197,20 @@ impl Guest {
     }
 
     fn run(&mut self, command: &[String]) -> Result<Outcome> {
+        self.boot(command, None)
+    }
+
+    /// What a command that must succeed prints.
+    fn ask(&mut self, command: &[String]) -> Result<String> {
+        let answer = self.scratch.path().join("answer");
+        let file = File::create(&answer).with_context(|| format!("create {}", answer.display()))?;
+        let outcome = self.boot(command, Some(&file))?;
+        let answer = fs::read_to_string(&answer).with_context(|| format!("read {}", answer.display()))?;
+        ensure!(outcome == Outcome::Exited(0), "`{}`: {outcome:?}: {answer}", command.join(" "));
+        Ok(answer)
+    }
+
+    fn boot(&mut self, command: &[String], output: Option<&File>) -> Result<Outcome> {
         let order = Order {
             command: command.to_vec(),
             env: self.env.clone(),
@@ -157,9 +218,9 @@ impl Guest {
             modules: MODULES.map(str::to_owned).to_vec(),
         };
         self.image.bytes(vm::ORDER, serde_json::to_vec(&order)?);
-        let initramfs = self.scratch.join("initramfs");
+        let initramfs = self.scratch.path().join("initramfs");
         self.image.write(&initramfs)?;
-        let Size { cpus, memory } = self.size;
-        Machine { kernel: &self.kernel, initramfs: &initramfs, scratch: &self.scratch, cpus, memory }.run()
+        let scratch = self.scratch.path();
+        Machine { kernel: &self.kernel, initramfs: &initramfs, scratch, output, size: self.size }.run()
     }
 }

@@ -1,7 +1,7 @@
 //! qemu: boots, runs the order, ends.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -11,16 +11,16 @@ use std::{
 use anyhow::{Context, Result, bail};
 use vm::{Outcome, PORT_OUTCOME, PORT_OUTPUT};
 
-use super::kernel::Kernel;
+use super::{Size, kernel::Kernel};
 
 pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Kernel,
     pub(super) initramfs: &'a Path,
-    /// A folder for what qemu leaves behind, overwritten by the next run.
+    /// A folder for what qemu writes.
     pub(super) scratch: &'a Path,
-    pub(super) cpus: u32,
-    /// MiB
-    pub(super) memory: u32,
+    /// For what the command prints, where not to ours.
+    pub(super) output: Option<&'a File>,
+    pub(super) size: Size,
 }
 
 /// What executes the instructions of the VM.
@@ -65,8 +65,11 @@ impl Machine<'_> {
         let outcome = self.scratch.join("outcome");
         fs::write(&outcome, "").with_context(|| format!("write {}", outcome.display()))?;
         let mut qemu = self.qemu(accelerator, &outcome);
+        if let Some(file) = self.output {
+            qemu.stdout(file.try_clone()?);
+        }
         let mut running = Running(qemu.spawn().context("run qemu-system-x86_64")?);
-        let deadline = Instant::now() + accelerator.patience();
+        let start = Instant::now();
         loop {
             let ended = running.0.try_wait()?;
             let told = fs::read_to_string(&outcome)?;
@@ -77,7 +80,10 @@ impl Machine<'_> {
                     bail!("the VM ended before its command did; its kernel said:\n{}", self.console())
                 }
                 Some(outcome) if ended.is_some() => return Ok(Some(outcome.clone())),
-                None if ended.is_some() || deadline < Instant::now() => return Ok(None),
+                None if ended.is_some() || accelerator.patience() < start.elapsed() => return Ok(None),
+                Some(_) if self.size.patience() < start.elapsed() => {
+                    bail!("the command did not end within {} minutes (--minutes)", self.size.minutes)
+                }
                 _ => thread::sleep(LOOK_EVERY),
             }
         }
@@ -99,9 +105,9 @@ impl Machine<'_> {
             "-accel",
             accelerator.name(),
             "-smp",
-            &self.cpus.to_string(),
+            &self.size.cpus.to_string(),
             "-m",
-            &self.memory.to_string(),
+            &self.size.memory.to_string(),
         ]);
         qemu.arg("-kernel").arg(self.kernel.image()).arg("-initrd").arg(self.initramfs);
         qemu.args(["-append", "console=ttyS0 panic=-1 quiet"]);
