@@ -105,7 +105,7 @@ fn cleanup_removes_the_filter_of_a_dead_agent() {
 }
 
 /// How many of ours are on the egress of an interface.
-fn filters(pod: &Pod, interface: &str) -> usize {
+pub(crate) fn filters(pod: &Pod, interface: &str) -> usize {
     let said = pod.run(&["tc", "filter", "show", "dev", interface, "egress"]).unwrap();
     said.any_stdout().matches("handle 0x6d73").count()
 }

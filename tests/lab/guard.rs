@@ -9,6 +9,7 @@ use std::{
 use harness::{Pod, Process};
 
 use crate::{
+    clsact::filters,
     mesh::{LABEL, Mesh, NAMESPACE, dial, echo},
     steering::wait_for,
 };
@@ -93,7 +94,7 @@ fn an_interface_that_came_later_is_guarded() {
         ip(end, &["address", "add", address, "dev", "net1"]);
         ip(end, &["link", "set", "net1", "up"]);
     }
-    wait_for(|| guards(&mesh) == 2);
+    wait_for(|| guards(&mesh, &pod) == 2);
     let dialled: SocketAddr = "192.0.2.2:7".parse().unwrap();
     for args in [&[][..], &["--device", "net1"], &["--bind", "192.0.2.1"]] {
         let (mut connection, local) = dial(&pod, dialled, args);
@@ -101,7 +102,7 @@ fn an_interface_that_came_later_is_guarded() {
         assert!(mesh.is_proxied(local), "{args:?}: gets round the proxy");
     }
     ip(&pod, &["link", "del", "net1"]);
-    wait_for(|| guards(&mesh) == 1);
+    wait_for(|| guards(&mesh, &pod) == 1);
     let left = pod.read_sysctl("net/ipv4/conf/eth0/accept_local").unwrap();
     assert_eq!(left, "1");
 }
@@ -255,8 +256,9 @@ fn ip(pod: &Pod, args: &[&str]) {
     pod.run(&[&["ip"], args].concat()).unwrap().stdout().unwrap();
 }
 
-/// How many interfaces are guarded.
-fn guards(mesh: &Mesh) -> usize {
+/// How many interfaces are guarded: by a link or, before Linux 6.6, by a filter.
+fn guards(mesh: &Mesh, pod: &Pod) -> usize {
     let links = std::fs::read_dir(mesh.node.pin_dir().join("links")).unwrap();
-    links.flatten().filter(|link| link.file_name().to_string_lossy().starts_with("guard-")).count()
+    let links = links.flatten().filter(|link| link.file_name().to_string_lossy().starts_with("guard-"));
+    links.count() + ["eth0", "net1"].map(|interface| filters(pod, interface)).iter().sum::<usize>()
 }

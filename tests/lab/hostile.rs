@@ -136,7 +136,7 @@ fn a_program_that_the_kernel_refuses_is_named_with_what_its_verifier_said() {
         assert!(line.contains(&part), "{line}");
     }
     let whole = fs::read_to_string(&log).unwrap();
-    assert!(whole.contains("R1=ctx()") && whole.contains("processed"), "{whole}");
+    assert!(whole.contains("R1=ctx(") && whole.contains("processed "), "{whole}");
     cleanup(&mesh);
     assert!(!mesh.node.run_dir().exists());
 }

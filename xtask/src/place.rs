@@ -23,6 +23,9 @@ pub(crate) enum Place {
     Vm,
 }
 
+/// What is said where that is not where one would have thought.
+pub(crate) const INSTEAD: &str = "in a virtual machine, for here it cannot run";
+
 /// What the kernel grants this process, as far as the lab needs it.
 struct Powers {
     capabilities: u64,
@@ -43,7 +46,7 @@ impl PlaceArgs {
             _ => match Powers::observe()?.obstacle() {
                 None => Place::Here,
                 Some(obstacle) => {
-                    println!("==> in a virtual machine, for here it cannot run: {obstacle}");
+                    println!("==> {INSTEAD}: {obstacle}");
                     Place::Vm
                 }
             },

@@ -1,11 +1,13 @@
 //! `cargo xtask test`: what proves that it works.
 
+use std::{env, process::Command};
+
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
     build, ebpf,
-    place::{Place, PlaceArgs},
+    place::{self, Place, PlaceArgs},
     setup, shell,
     vm::{self, Release},
     workspace::Workspace,
@@ -65,7 +67,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match suite {
         Suite::Unit => unit(workspace, filter, missing),
         Suite::Seeds => unit(workspace, Some(filter.unwrap_or("seeds")), missing),
-        Suite::Kernels => vm::KERNELS.into_iter().try_for_each(in_vm),
+        Suite::Kernels => {
+            vm::KERNELS.into_iter().try_for_each(in_vm)?;
+            demo_without_powers()
+        }
         Suite::Lab => lab(missing),
         Suite::All => {
             unit(workspace, filter, missing)?;
@@ -81,6 +86,17 @@ fn selection(filter: Option<&str>, whole: bool) -> Vec<String> {
         None if whole => Vec::new(),
         None => SLOW.into_iter().flat_map(vm::skip).collect(),
     }
+}
+
+/// The demo as on a machine that lets nobody load eBPF programs: it says so, and shows the same.
+fn demo_without_powers() -> Result<()> {
+    shell::step("demo without the capabilities that it takes");
+    let mut demo = Command::new("setpriv");
+    demo.arg("--bounding-set=-bpf,-net_admin,-sys_admin").arg(env::current_exe()?).arg("demo");
+    let said = shell::answer(&mut demo)?;
+    print!("{said}");
+    ensure!(said.contains(place::INSTEAD), "it ran here, with the capabilities of nobody");
+    Ok(())
 }
 
 fn unit(workspace: &Workspace, filter: Option<&str>, missing: Option<&str>) -> Result<()> {
