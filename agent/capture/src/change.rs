@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use netns::Netns;
 
 use crate::{
-    Error, Steering,
+    Error, Family, Steering,
     collision::{self, Neighbours, Rule},
-    desired::{Actual, Family},
+    desired::Actual,
     filter,
     netlink::Netlink,
     plan::Change,

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use crate::{Steering, desired::Family};
+use crate::{Family, Steering};
 
 /// The kernel's own table, of addresses that are delivered here.
 const TABLE_LOCAL: u32 = 255;

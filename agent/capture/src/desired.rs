@@ -2,21 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     net::IpAddr,
 };
 
 use model::{Exclusion, ExclusionList, Exclusions, WhenAgentDown};
-use serde::{Deserialize, Serialize};
 
-use crate::{Steering, collision::Neighbours, exclusions, sysctl};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    V4,
-    V6,
-}
+use crate::{Family, Steering, collision::Neighbours, exclusions, sysctl};
 
 /// What is found in the namespace, and in the node's maps for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,28 +67,6 @@ impl Actual {
     /// Nothing was done to the pod yet.
     pub fn is_untouched(&self, steering: &Steering) -> bool {
         self.entry.is_none() && !self.neighbours.rules.iter().any(|rule| rule.is_ours(steering))
-    }
-}
-
-// === impl Family ===
-
-impl Family {
-    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    pub fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(_) => Self::V4,
-            IpAddr::V6(_) => Self::V6,
-        }
-    }
-}
-
-impl fmt::Display for Family {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        })
     }
 }
 

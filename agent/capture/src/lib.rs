@@ -24,6 +24,7 @@ mod config;
 pub mod desired;
 mod error;
 pub mod exclusions;
+mod family;
 mod filter;
 mod host_end;
 mod interface;
@@ -48,6 +49,7 @@ pub mod verify;
 
 pub use config::{Config, GuardHook, Steering};
 pub use error::Error;
+pub use family::Family;
 pub use netlink::Netlink;
 pub use older::Older;
 pub use pins::Pins;

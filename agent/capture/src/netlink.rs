@@ -20,7 +20,7 @@ use nix::libc;
 use rtnetlink::{Handle, IpVersion, MulticastGroup, RouteMessageBuilder};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{Error, Steering, collision::Rule, desired::Family};
+use crate::{Error, Family, Steering, collision::Rule};
 
 mod rule;
 

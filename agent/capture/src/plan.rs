@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use model::{Exclusion, ExclusionList};
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Actual, Desired, Family, Terms};
+use crate::{
+    Family,
+    desired::{Actual, Desired, Terms},
+};
 
 /// One step of enrolment, in the order of this list: a pod captures nothing before everything that carries its
 /// connections is there.

@@ -100,7 +100,7 @@ impl Proxy {
         let listeners = Listeners::duplicate(v4.as_ref(), v6.as_ref())
             .map_err(|source| Error::Duplicate { pod: name.clone(), source })?;
 
-        let pod = Arc::new(OpenPod::new(uid, name, netns, addresses, bound, &self.0));
+        let pod = Arc::new(OpenPod::new(uid, name, netns, addresses, bound, self.0.accounts()));
         if !self.0.pods.insert(&pod) {
             return Err(Error::AlreadyOpen { pod: pod.name.clone() });
         }

@@ -9,8 +9,16 @@ use model::Snapshot;
 use tokio::sync::watch;
 
 use crate::{
-    ProxyConfig, affinity::Affinities, buffer::Pool, connections::Connections, lanes::Lanes, ledger::Ledger,
-    load::Loads, pods::Pods, reason::Counters, spare::Spare,
+    ProxyConfig,
+    affinity::Affinities,
+    buffer::Pool,
+    connections::Connections,
+    lanes::Lanes,
+    ledger::{Account, Ledger},
+    load::Loads,
+    pods::Pods,
+    reason::Counters,
+    spare::Spare,
 };
 
 #[derive(Debug)]
@@ -58,6 +66,11 @@ impl Shared {
             snapshot,
             config,
         })
+    }
+
+    /// For a pod: its copy buffers and its connections.
+    pub(crate) fn accounts(&self) -> [Account; 2] {
+        [self.buffers.account(), self.admitted.account()]
     }
 
     /// The cluster as it is now.

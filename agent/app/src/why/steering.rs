@@ -4,9 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use abi::{Counter, ExclusionList, PodEntry, Slot};
 use capture::{
-    Life,
+    Family, Life,
     collision::Rule,
-    desired::Family,
     maps::{list_of, pod_entry},
 };
 use verdict::connect;

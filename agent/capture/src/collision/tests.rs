@@ -1,7 +1,7 @@
 use super::{
     Action, Collision, Hook, Mark, MarkedSocket, Neighbours, Rule, SocketKind, Stranger, collisions, priority,
 };
-use crate::{Steering, desired::Family};
+use crate::{Family, Steering};
 
 const C: u32 = 0x1000_0000;
 const A: u32 = 0x2000_0000;

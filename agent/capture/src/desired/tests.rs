@@ -2,7 +2,8 @@ use std::net::IpAddr;
 
 use model::{Exclusions, WhenAgentDown};
 
-use super::{Actual, Family, desire};
+use super::{Actual, desire};
+use crate::Family;
 
 fn ips(list: &[&str]) -> Vec<IpAddr> {
     list.iter().map(|ip| ip.parse().unwrap()).collect()

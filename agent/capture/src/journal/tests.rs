@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use model::{ObjectName, PodUid, WhenAgentDown};
 
 use super::{Entry, Journal};
-use crate::{Error, Steering, desired::Family, plan::Change};
+use crate::{Error, Family, Steering, plan::Change};
 
 /// A directory that goes with the test.
 struct Dir(PathBuf);

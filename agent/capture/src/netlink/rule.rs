@@ -4,9 +4,8 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessa
 
 use super::address_family;
 use crate::{
-    Steering,
+    Family, Steering,
     collision::{Action, Mark, Rule},
-    desired::Family,
 };
 
 /// `fwmark C/C lookup T`.

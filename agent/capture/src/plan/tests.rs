@@ -7,7 +7,8 @@ use model::{
 
 use super::{Change, Step, plan};
 use crate::{
-    desired::{Actual, Desired, Family, Terms, desire},
+    Family,
+    desired::{Actual, Desired, Terms, desire},
     exclusions::entries,
 };
 

@@ -139,7 +139,8 @@ impl Namespace {
     pub(super) fn keepalive(&self, local: SocketAddr, remote: SocketAddr) -> Option<Duration> {
         let name = ObjectName::new("shop", "probe");
         let proxy = super::proxy(ProxyConfig::new(super::marks()), Arc::default());
-        let pod = OpenPod::new(PodUid::new("probe"), name, self.netns(), vec![], vec![], proxy.shared());
+        let pod =
+            OpenPod::new(PodUid::new("probe"), name, self.netns(), vec![], vec![], proxy.shared().accounts());
         Application { pod: Arc::new(pod), local, remote, far: End::Client }.keepalive_left().unwrap()
     }
 }
