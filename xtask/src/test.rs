@@ -69,6 +69,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         Suite::Seeds => unit(workspace, Some(filter.unwrap_or("seeds")), missing),
         Suite::Kernels => {
             vm::KERNELS.into_iter().try_for_each(in_vm)?;
+            vm::check_without_ipv6(workspace)?;
             demo_without_powers()
         }
         Suite::Lab => lab(missing),

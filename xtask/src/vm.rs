@@ -42,7 +42,7 @@ enum VmCommand {
         #[arg(long, value_enum, default_value_t = Release::HostDefault)]
         kernel: Release,
         #[command(flatten)]
-        size: Size,
+        settings: Settings,
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
@@ -54,8 +54,8 @@ enum VmCommand {
     },
 }
 
-#[derive(Clone, Copy, clap::Args)]
-pub(crate) struct Size {
+#[derive(Clone, clap::Args)]
+pub(crate) struct Settings {
     #[arg(long, default_value_t = 2)]
     cpus: u32,
     /// MiB
@@ -64,16 +64,11 @@ pub(crate) struct Size {
     /// When to give up on the command
     #[arg(long, default_value_t = 60)]
     minutes: u64,
+    /// More for the kernel's command line, e.g. ipv6.disable=1
+    #[arg(long, default_value = "")]
+    cmdline: String,
 }
 
-impl Size {
-    fn patience(self) -> Duration {
-        Duration::from_secs(60 * self.minutes)
-    }
-}
-
-/// What the tests need.
-const SIZE: Size = Size { cpus: 2, memory: 2048, minutes: 60 };
 /// What has to be on this machine, by the package that has it.
 const NEEDED: [(&str, &str); 2] = [("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod")];
 /// For what the lab and people run in it. Which of them are not here are not there either.
@@ -88,8 +83,8 @@ const MODULES: [&str; 5] = ["veth", "bridge", "dummy", "tun", "nf_tables"];
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.command {
         VmCommand::Verifier { write } => verifier::run(workspace, *write),
-        VmCommand::Run { kernel, size, command } => {
-            let mut guest = Guest::prepare(workspace, *kernel, *size)?;
+        VmCommand::Run { kernel, settings, command } => {
+            let mut guest = Guest::prepare(workspace, *kernel, settings.clone())?;
             shell::step(&format!("run `{}` on Linux {}", command.join(" "), guest.kernel.version));
             let outcome = guest.run(command)?;
             // An exit would leave its folder.
@@ -114,7 +109,7 @@ pub(crate) fn skip(test: &str) -> [String; 2] {
 
 /// Runs lab tests on this kernel, but for those that need what it has not.
 pub(crate) fn lab(workspace: &Workspace, release: Release, selection: &[String]) -> Result<()> {
-    let mut guest = Guest::prepare(workspace, release, SIZE)?;
+    let mut guest = Guest::prepare(workspace, release, Settings::default())?;
     let tests = build::lab_tests(workspace)?;
     guest.image.built(&tests, &tests)?;
     let mut command = vec![tests.to_string_lossy().into_owned()];
@@ -130,9 +125,20 @@ pub(crate) fn lab(workspace: &Workspace, release: Release, selection: &[String])
     Ok(())
 }
 
+/// Asks `millstream check` on a kernel that was told to have no IPv6.
+pub(crate) fn check_without_ipv6(workspace: &Workspace) -> Result<()> {
+    let settings = Settings { cmdline: "ipv6.disable=1".to_owned(), ..Settings::default() };
+    let mut guest = Guest::prepare(workspace, Release::HostDefault, settings)?;
+    shell::step(&format!("check on Linux {} without IPv6", guest.kernel.version));
+    let said = guest.ask(&["millstream", "check"].map(str::to_owned))?;
+    print!("{said}");
+    ensure!(said.contains("off in this kernel: IPv4 alone is captured"), "the kernel has IPv6 all the same");
+    Ok(())
+}
+
 /// Shows the product at work on the kernel of this machine's Debian.
 pub(crate) fn demo(workspace: &Workspace) -> Result<()> {
-    let mut guest = Guest::prepare(workspace, Release::HostDefault, SIZE)?;
+    let mut guest = Guest::prepare(workspace, Release::HostDefault, Settings::default())?;
     shell::step(&format!("demo on Linux {}", guest.kernel.version));
     let outcome = guest.run(&["demo".to_owned()])?;
     ensure!(outcome == Outcome::Exited(0), "the demo failed: {outcome:?}");
@@ -143,15 +149,30 @@ pub(crate) fn demo(workspace: &Workspace) -> Result<()> {
 struct Guest {
     kernel: Kernel,
     image: Image,
-    size: Size,
+    settings: Settings,
     scratch: TempDir,
     env: BTreeMap<String, String>,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60 * self.minutes)
+    }
+}
+
+impl Default for Settings {
+    /// What the tests need.
+    fn default() -> Self {
+        Self { cpus: 2, memory: 2048, minutes: 60, cmdline: String::new() }
+    }
 }
 
 // === impl Guest ===
 
 impl Guest {
-    fn prepare(workspace: &Workspace, release: Release, size: Size) -> Result<Self> {
+    fn prepare(workspace: &Workspace, release: Release, settings: Settings) -> Result<Self> {
         setup::run()?;
         setup::need(&NEEDED)?;
         build::release_with_lab(workspace)?;
@@ -193,7 +214,7 @@ impl Guest {
             ("MILLSTREAM_BIN", &millstream),
         ];
         let env = env.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        Ok(Self { kernel, image, size, scratch, env })
+        Ok(Self { kernel, image, settings, scratch, env })
     }
 
     fn run(&mut self, command: &[String]) -> Result<Outcome> {
@@ -221,6 +242,7 @@ impl Guest {
         let initramfs = self.scratch.path().join("initramfs");
         self.image.write(&initramfs)?;
         let scratch = self.scratch.path();
-        Machine { kernel: &self.kernel, initramfs: &initramfs, scratch, output, size: self.size }.run()
+        Machine { kernel: &self.kernel, initramfs: &initramfs, scratch, output, settings: &self.settings }
+            .run()
     }
 }

@@ -14,7 +14,13 @@ use std::{
 use abi::Slot;
 use model::{Exclusions, ObjectName, PodUid, WhenAgentDown};
 use netns::Netns;
-use nix::sys::socket::{setsockopt, sockopt::IpTransparent};
+use nix::sys::{
+    socket::{
+        setsockopt,
+        sockopt::{IpTransparent, ReceiveTimeout},
+    },
+    time::{TimeVal, TimeValLike},
+};
 
 use crate::{
     Capture, Config, Error, Figures, Listen, Listener, Pins, PodSpec, Programs, Pulse, Steering, cgroup,
@@ -112,8 +118,9 @@ fn dial(netns: &Netns, perch: &Perch) -> Result<Duration, Dead> {
     let listener = perch.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     let listener =
         listener.ok_or(Dead::Setup { op: "listen", reason: "no listener was asked for".to_owned() })?;
-    // The handshake is over, so the connection is waiting here or went elsewhere: no need to block.
-    listener.set_nonblocking(true).map_err(Dead::Connect)?;
+    // The handshake is over at the client's side; on a busy machine its last segment may still be on the way here.
+    let patience = TimeVal::milliseconds(i64::try_from(PATIENCE.as_millis()).unwrap_or(i64::MAX));
+    setsockopt(&listener, ReceiveTimeout, &patience).map_err(|e| Dead::Connect(e.into()))?;
     let (server, _) = listener.accept().map_err(Dead::Connect)?;
     drop(client);
     let arrived = server.local_addr().map_err(Dead::Connect)?;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use vm::{Outcome, PORT_OUTCOME, PORT_OUTPUT};
 
-use super::{Size, kernel::Kernel};
+use super::{Settings, kernel::Kernel};
 
 pub(super) struct Machine<'a> {
     pub(super) kernel: &'a Kernel,
@@ -20,7 +20,7 @@ pub(super) struct Machine<'a> {
     pub(super) scratch: &'a Path,
     /// For what the command prints, where not to ours.
     pub(super) output: Option<&'a File>,
-    pub(super) size: Size,
+    pub(super) settings: &'a Settings,
 }
 
 /// What executes the instructions of the VM.
@@ -81,8 +81,8 @@ impl Machine<'_> {
                 }
                 Some(outcome) if ended.is_some() => return Ok(Some(outcome.clone())),
                 None if ended.is_some() || accelerator.patience() < start.elapsed() => return Ok(None),
-                Some(_) if self.size.patience() < start.elapsed() => {
-                    bail!("the command did not end within {} minutes (--minutes)", self.size.minutes)
+                Some(_) if self.settings.patience() < start.elapsed() => {
+                    bail!("the command did not end within {} minutes (--minutes)", self.settings.minutes)
                 }
                 _ => thread::sleep(LOOK_EVERY),
             }
@@ -105,12 +105,12 @@ impl Machine<'_> {
             "-accel",
             accelerator.name(),
             "-smp",
-            &self.size.cpus.to_string(),
+            &self.settings.cpus.to_string(),
             "-m",
-            &self.size.memory.to_string(),
+            &self.settings.memory.to_string(),
         ]);
         qemu.arg("-kernel").arg(self.kernel.image()).arg("-initrd").arg(self.initramfs);
-        qemu.args(["-append", "console=ttyS0 panic=-1 quiet"]);
+        qemu.arg("-append").arg(format!("console=ttyS0 panic=-1 quiet {}", self.settings.cmdline));
         qemu.arg("-serial").arg(format!("file:{}", self.log().display()));
         qemu.args(["-device", "virtio-rng-pci"]);
         qemu.args(["-device", "virtio-serial-pci", "-chardev", "stdio,id=output"]);

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::{Guest, KERNELS, SIZE};
+use super::{Guest, KERNELS, Settings};
 use crate::{shell, workspace::Workspace};
 
 const TABLE: &str = "tests/vm/VERIFIER.md";
@@ -33,7 +33,7 @@ pub(super) fn run(workspace: &Workspace, write: bool) -> Result<()> {
     let path = workspace.root.join(TABLE);
     let committed = fs::read_to_string(&path).unwrap_or_default();
     let columns = KERNELS.map(|release| {
-        let mut guest = Guest::prepare(workspace, release, SIZE)?;
+        let mut guest = Guest::prepare(workspace, release, Settings::default())?;
         shell::step(&format!("load the programs on Linux {}", guest.kernel.version));
         let answer = guest.ask(&["millstream", "--output", "json", "programs"].map(str::to_owned))?;
         let figures: Vec<Figures> =
