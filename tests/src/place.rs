@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Long enough for anything that is not broken, on a machine that is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A pod or a node, as far as programs are concerned.
 #[derive(Clone, Debug)]
