@@ -33,7 +33,7 @@ pub enum Verdict {
 pub enum Orphan {
     /// The ordinary look-up goes on.
     Pass,
-    /// Dropped; the kernel answers RST.
+    /// Dropped; the kernel answers RST, but for an IPv4 address that is not its own: that client sends its SYN again.
     Refuse,
 }
 
