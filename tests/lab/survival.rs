@@ -13,7 +13,7 @@
 //! | 9 | forged marks, packet sockets, our rule deleted | `evasion`, `guard` |
 //! | 10 | programs of others before and after ours | `neighbours` |
 //! | 11 | iptables, marks and routing tables of the pod's own | `in_pod`, `neighbours` |
-//! | 12 | other kernels | all but the slowest, by `cargo xtask test kernels`; `clsact`, for those before 6.6 |
+//! | 12 | other kernels | `cargo xtask test kernels`; `clsact`, for those before 6.6 |
 //! | 14 | full maps | `full_map`, `exclusions` |
 //! | 15 | half-close, reset, single bytes, 10 GiB, a slow reader | `bytes` |
 //!

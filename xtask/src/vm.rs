@@ -102,11 +102,6 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 /// The oldest that the agent runs on, where the guard is a tc filter, and one between it and the newest.
 pub(crate) const KERNELS: [Release; 2] = [Release::V6_1, Release::V6_12];
 
-/// Leaves a lab test out.
-pub(crate) fn skip(test: &str) -> [String; 2] {
-    ["--skip".to_owned(), test.to_owned()]
-}
-
 /// Runs lab tests on this kernel, but for those that need what it has not.
 pub(crate) fn lab(workspace: &Workspace, release: Release, selection: &[String]) -> Result<()> {
     let mut guest = Guest::prepare(workspace, release, Settings::default())?;
@@ -114,7 +109,7 @@ pub(crate) fn lab(workspace: &Workspace, release: Release, selection: &[String])
     guest.image.built(&tests, &tests)?;
     let mut command = vec![tests.to_string_lossy().into_owned()];
     command.extend_from_slice(selection);
-    command.extend(release.cannot().iter().flat_map(|test| skip(test)));
+    command.extend(release.cannot().iter().flat_map(|test| ["--skip".to_owned(), (*test).to_owned()]));
     let version = guest.kernel.version.clone();
     shell::step(&format!("lab tests on Linux {version}"));
     if !release.cannot().is_empty() {
