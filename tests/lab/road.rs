@@ -41,7 +41,7 @@ pub(crate) enum End {
     Server,
 }
 
-/// Longer than anything takes that is not broken.
+/// Longer than anything takes that is not broken, in an emulated machine too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 // === impl Mesh ===

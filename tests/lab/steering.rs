@@ -3,13 +3,16 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use harness::{Mode, Pod, address::Families};
 use socket2::{Domain, Socket, Type};
 
-use crate::mesh::{LABEL, Mesh, NAMESPACE, dial, echo};
+use crate::{
+    mesh::{LABEL, Mesh, NAMESPACE, dial, echo},
+    road::PATIENCE,
+};
 
 /// The bits of the default configuration.
 const CAPTURED: u32 = 0x1000_0000;
@@ -245,8 +248,6 @@ fn reset(pod: &Pod, addr: impl Into<SocketAddr>) {
 /// Looks again until it is true. What it waits for is announced to no one outside the agent.
 #[track_caller]
 pub(crate) fn wait_for(condition: impl Fn() -> bool) {
-    // In an emulated machine much takes ten times as long as here.
-    const PATIENCE: Duration = Duration::from_secs(60);
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < PATIENCE, "did not come true in {PATIENCE:?}");

@@ -19,7 +19,6 @@ up after a million. Written by `cargo xtask vm verifier --write`; without `--wri
 ";
 
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
 struct Figures {
     program: String,
     instructions: u32,
