@@ -4,10 +4,12 @@
 //! pod's connections) is waited for elsewhere and comes back as an [`Event`].
 
 mod enrol;
+mod locate;
 mod release;
 
 use std::{
     collections::HashMap,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,6 +32,9 @@ const SWEEPS_PER_LOOK: usize = 15;
 
 /// After a pod has announced changes, the next are taken together.
 const BREATH: Duration = Duration::from_millis(20);
+
+/// A pod that has failed so often (for some six seconds) is named, and holds up readiness no longer.
+const TRIES_BEFORE_READY: u32 = 3;
 
 /// Between tries of a pod that cannot be captured, at most.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
@@ -108,11 +113,11 @@ impl Enroller {
         let snapshot = snapshots.borrow_and_update().clone();
         work.follow(&snapshot).await;
         work.settle_what_was_left(&snapshot).await;
-        work.enroller.ready.send_replace(true);
 
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            work.note_readiness();
             tokio::select! {
                 changed = snapshots.changed() => {
                     if changed.is_err() {
@@ -138,8 +143,7 @@ impl Enroller {
 impl Work {
     /// Brings every pod of the node to where the snapshot wants it.
     async fn follow(&mut self, snapshot: &Snapshot) {
-        let wanted = |pod: &&Arc<Pod>| pod.is_captured_by(&self.enroller.node);
-        let pods: Vec<Arc<Pod>> = snapshot.pods().into_iter().filter(wanted).cloned().collect();
+        let pods = self.wanted(snapshot);
         let unwanted: Vec<PodUid> =
             self.managed.keys().filter(|uid| !pods.iter().any(|p| p.uid == **uid)).cloned().collect();
         for uid in unwanted {
@@ -152,14 +156,27 @@ impl Work {
             }
             wanted
         });
-        let stale: Vec<_> = pods.iter().filter(|pod| !self.is_up_to_date(pod)).collect();
+        let stale: Vec<_> = pods.into_iter().filter(|pod| !self.is_up_to_date(pod)).collect();
+        let whereabouts = self.locate(&stale).await;
         for pod in &stale {
-            self.enrol(pod).await;
+            self.enrol(pod, &whereabouts).await;
         }
         // Once all are captured: this takes the kernel longer than the rest, and is about less.
         for pod in stale {
             self.back_up(&pod.uid).await;
         }
+    }
+
+    /// In name order.
+    fn wanted(&self, snapshot: &Snapshot) -> Vec<Arc<Pod>> {
+        let pods = snapshot.pods().into_iter();
+        pods.filter(|pod| pod.is_captured_by(&self.enroller.node)).cloned().collect()
+    }
+
+    /// Ready once, and then for good: what fails later is told as it is.
+    fn note_readiness(&self) {
+        let is_settled = self.failures.values().all(|failure| failure.tries >= TRIES_BEFORE_READY);
+        self.enroller.ready.send_if_modified(|ready| !mem::replace(ready, *ready || is_settled) && *ready);
     }
 
     /// A share of the pods at each sweep.

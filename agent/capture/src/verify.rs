@@ -7,16 +7,16 @@ use netns::Netns;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    #[error("annotation millstream.dev/netns: {source}", source = chain(.0))]
+    #[error("network namespace: {source}", source = chain(.0))]
     NotNetns(#[source] netns::Error),
-    #[error("annotation millstream.dev/netns: {} is the network namespace of the node itself", .0.display())]
+    #[error("{} is the network namespace of the node itself", .0.display())]
     Node(PathBuf),
     #[error(
-        "annotation millstream.dev/netns: {} holds none of the pod's addresses ({}); is it another pod's?",
+        "network namespace {} holds none of the pod's addresses ({}); is it another pod's?",
         path.display(), list(addresses)
     )]
     ForeignAddress { path: PathBuf, addresses: Vec<IpAddr> },
-    #[error("annotation millstream.dev/netns: {} is the namespace of pod UID {owner}, which is captured", path.display())]
+    #[error("{} is the network namespace of pod UID {owner}, which is captured", path.display())]
     Taken { path: PathBuf, owner: PodUid },
 }
 

@@ -26,6 +26,7 @@ use nix::{
 use crate::home::Home;
 
 mod home;
+pub mod search;
 
 nix::ioctl_none_bad!(
     /// `NS_GET_NSTYPE`, Linux 4.11 (ioctl_nsfs(2)).

@@ -1,26 +1,26 @@
 //! Capturing: a pod that is wanted, again after a failure, and again when its addresses change.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use capture::{PodSpec, plan::Step};
 use model::{Pod, PodUid, Snapshot};
 use netns::Netns;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{BREATH, Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, Work, chain};
+use super::{BREATH, Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, Work, chain, locate::Whereabouts};
 use crate::{
     older::{self, reset_is_due},
     pods::Phase,
 };
 
 impl Work {
-    pub(super) async fn enrol(&mut self, pod: &Pod) {
+    pub(super) async fn enrol(&mut self, pod: &Pod, whereabouts: &Whereabouts) {
         if self.is_up_to_date(pod) {
             return;
         }
-        match self.try_enrol(pod).await {
+        match self.try_enrol(pod, whereabouts).await {
             Ok(()) => {
                 self.failures.remove(&pod.uid);
                 self.enroller.board.set(&pod.uid, Some(Phase::Captured));
@@ -35,9 +35,12 @@ impl Work {
         }
     }
 
-    async fn try_enrol(&mut self, pod: &Pod) -> Result<()> {
+    async fn try_enrol(&mut self, pod: &Pod, whereabouts: &Whereabouts) -> Result<()> {
         let began = Instant::now();
-        let spec = self.spec(pod)?;
+        let spec = self.spec(pod, whereabouts.of(pod)?)?;
+        if self.managed.get(&pod.uid).is_some_and(|managed| managed.spec.netns != spec.netns) {
+            self.forget(&pod.uid, "its network namespace is another one now").await;
+        }
         let steps = self.enroller.capture.enrol(&spec, &self.enroller.listeners).await?;
         self.enroller.listeners.0.recapture(&spec.uid);
         let older = self.enroller.capture.older(&spec);
@@ -57,13 +60,10 @@ impl Work {
     }
 
     /// The descriptor of a namespace is kept once it is open: what the path names later does not matter.
-    fn spec(&self, pod: &Pod) -> Result<PodSpec> {
-        let path = pod.netns.clone().ok_or_else(|| {
-            anyhow!("its network namespace is not known: annotate the pod with millstream.dev/netns: PATH")
-        })?;
+    fn spec(&self, pod: &Pod, path: PathBuf) -> Result<PodSpec> {
         let netns = match self.managed.get(&pod.uid) {
             Some(managed) if managed.spec.netns_path == path => managed.spec.netns.clone(),
-            _ => Arc::new(Netns::open(&path).context("annotation millstream.dev/netns")?),
+            _ => Arc::new(Netns::open(&path).context("its network namespace")?),
         };
         Ok(PodSpec {
             uid: pod.uid.clone(),
@@ -79,7 +79,7 @@ impl Work {
     pub(super) fn is_up_to_date(&self, pod: &Pod) -> bool {
         self.managed.get(&pod.uid).is_some_and(|Managed { spec, existing_connections, state }| {
             *state == State::Captured
-                && Some(&spec.netns_path) == pod.netns.as_ref()
+                && pod.netns.as_ref().is_none_or(|path| *path == spec.netns_path)
                 && spec.ips == pod.ips
                 && spec.when_agent_down == pod.when_agent_down
                 && spec.exclusions == pod.exclusions
@@ -136,19 +136,12 @@ impl Work {
 
     pub(super) async fn retry(&mut self, snapshot: &Snapshot) {
         let now = Instant::now();
-        let due: Vec<PodUid> =
-            self.failures.iter().filter(|(_, f)| f.next <= now).map(|(uid, _)| uid.clone()).collect();
-        for uid in due {
-            match snapshot.pod(&uid) {
-                Some(pod) if pod.is_captured_by(&self.enroller.node) => {
-                    self.enrol(pod).await;
-                    self.back_up(&uid).await;
-                }
-                _ => {
-                    self.failures.remove(&uid);
-                    self.enroller.board.set(&uid, None);
-                }
-            }
+        let is_due = |uid: &PodUid| self.failures.get(uid).is_some_and(|failure| failure.next <= now);
+        let pods: Vec<_> = self.wanted(snapshot).into_iter().filter(|pod| is_due(&pod.uid)).collect();
+        let whereabouts = self.locate(&pods).await;
+        for pod in pods {
+            self.enrol(&pod, &whereabouts).await;
+            self.back_up(&pod.uid).await;
         }
     }
 }

@@ -1,0 +1,52 @@
+//! Finding: where the network namespace of a pod is.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use anyhow::{Result, anyhow};
+use model::{Pod, PodUid};
+use netns::search;
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use super::Work;
+
+/// What was found, of the pods that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Whereabouts(HashMap<PodUid, PathBuf>);
+
+// === impl Work ===
+
+impl Work {
+    /// Looks through all processes at most once, and not at all where the source knows.
+    pub(super) async fn locate(&self, pods: &[Arc<Pod>]) -> Whereabouts {
+        let unknown: Vec<PodUid> =
+            pods.iter().filter(|pod| pod.netns.is_none()).map(|pod| pod.uid.clone()).collect();
+        if unknown.is_empty() {
+            return Whereabouts::default();
+        }
+        let search = spawn_blocking(move || {
+            let found = search::of_pods(unknown.iter().map(|uid| &*uid.0))?;
+            Ok(found.into_iter().map(|(uid, path)| (PodUid(uid.into()), path)).collect())
+        });
+        let found: std::io::Result<_> = search.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        Whereabouts(found.unwrap_or_else(|error| {
+            warn!(%error, "Cannot look for the processes of pods in /proc");
+            HashMap::new()
+        }))
+    }
+}
+
+// === impl Whereabouts ===
+
+impl Whereabouts {
+    pub(super) fn of(&self, pod: &Pod) -> Result<PathBuf> {
+        let path = pod.netns.as_ref().or_else(|| self.0.get(&pod.uid));
+        path.cloned().ok_or_else(|| {
+            anyhow!(
+                "its network namespace was not found: no process is in a cgroup of its UID. Does the agent see the \
+                 processes of the node (hostPID)? A sandboxed runtime shows none. In a folder of manifests the \
+                 annotation millstream.dev/netns: PATH names it"
+            )
+        })
+    }
+}
