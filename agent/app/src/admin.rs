@@ -146,6 +146,7 @@ impl Admin {
             ended: ended
                 .map(|(reason, connections)| Ended { reason: answers::word(&reason), connections })
                 .collect(),
+            uncapturable: answers::uncapturable(&self.snapshot(), &self.agent.node),
             refused: refusals.iter().map(ToString::to_string).collect(),
             refusals,
             problems,

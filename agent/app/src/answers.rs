@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use abi::Counter;
 use capture::maps::Stops;
-use model::{Affinity, Endpoint, EndpointState, Exclusion, Origin, Pod, PodUid, Service, Snapshot};
+use model::{
+    Affinity, Endpoint, EndpointState, Enrolment, Exclusion, Origin, Pod, PodUid, Service, Snapshot,
+    Uncaptured,
+};
 use proxy::Refused;
 
 use crate::{
@@ -89,6 +92,17 @@ pub fn problems(rows: &[PodRow]) -> Vec<String> {
         }
     };
     rows.iter().flat_map(of).collect()
+}
+
+/// Pods that a label asks for in vain, and why.
+pub fn uncapturable(snapshot: &Snapshot, node: &str) -> Vec<String> {
+    let in_vain = |pod: &Pod| match &pod.enrolment {
+        Enrolment::NotEnrolled(why @ Uncaptured::HostNetwork { asked_by: Some(_) }) => {
+            Some(format!("pod {}: {why}", pod.name))
+        }
+        Enrolment::NotEnrolled(_) | Enrolment::Enrolled(_) => None,
+    };
+    snapshot.pods().into_iter().filter(|pod| pod.is_on(node)).filter_map(|pod| in_vain(pod)).collect()
 }
 
 pub fn count(rows: &[PodRow]) -> PodCounts {

@@ -62,6 +62,8 @@ pub struct Status {
     pub refusals: Vec<FileRefusal>,
     /// The same, one sentence each.
     pub refused: Vec<String>,
+    /// Pods of the node that no agent can capture though a label asks for it, and why.
+    pub uncapturable: Vec<String>,
     /// Why the agent is not as it should be; empty when all is well.
     pub problems: Vec<String>,
 }

@@ -58,6 +58,7 @@ impl Offline {
             ended: Vec::new(),
             refused: self.refusals.iter().map(ToString::to_string).collect(),
             refusals: self.refusals.clone(),
+            uncapturable: Vec::new(),
             problems: vec![match self.silent {
                 None => {
                     "the agent is down: captured pods refuse new connections, or go direct if open".to_owned()

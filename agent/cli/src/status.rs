@@ -22,8 +22,8 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
 }
 
 fn text(status: &Status) -> String {
-    let Status { node, agent, pid, version, pods, connections, ended, refused, problems, snapshot, .. } =
-        status;
+    let Status { node, agent, pid, version, pods, connections, ended, snapshot, .. } = status;
+    let Status { refused, uncapturable, problems, .. } = status;
     let agent = match (agent, pid) {
         (AgentState::Running, Some(pid)) => format!("running (PID {pid}), version {version}"),
         (AgentState::Running, None) => format!("running, version {version}"),
@@ -50,6 +50,7 @@ fn text(status: &Status) -> String {
         ["connections".to_owned(), format!("{connections} open; ended: {ended}")],
     ];
     rows.extend(refused.iter().map(|refusal| ["refused".to_owned(), refusal.clone()]));
+    rows.extend(uncapturable.iter().map(|pod| ["not captured".to_owned(), pod.clone()]));
     rows.extend(problems.iter().map(|problem| ["problem".to_owned(), problem.clone()]));
     facts(rows)
 }

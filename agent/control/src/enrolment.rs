@@ -83,7 +83,9 @@ pub fn decide(
 ) -> Enrolment {
     let EnrolmentConfig { rule, excluded_namespaces } = config;
     if pod.host_network {
-        return Enrolment::NotEnrolled(Uncaptured::HostNetwork);
+        let asked_by = rule.decide(pod.labels, namespace_labels).ok();
+        let asked_by = asked_by.filter(|_| !excluded_namespaces.contains(pod.namespace));
+        return Enrolment::NotEnrolled(Uncaptured::HostNetwork { asked_by });
     }
     if pod.is_terminal {
         return Enrolment::NotEnrolled(Uncaptured::Terminal);

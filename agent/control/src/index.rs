@@ -25,6 +25,7 @@ mod entry;
 mod namespaces;
 mod nodes;
 mod pods;
+pub(crate) use self::pods::REDIRECTION;
 mod policies;
 mod services;
 mod slices;

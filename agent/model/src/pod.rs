@@ -28,6 +28,8 @@ pub struct Pod {
     pub exclusions: Exclusions,
     /// The annotations about exclusions that are ignored, and why: a sentence each.
     pub refused_exclusions: Vec<String>,
+    /// The annotation `ambient.istio.io/redirection`: what the cluster was told last of its capture.
+    pub redirection: Option<Arc<str>>,
 }
 
 /// Whether a pod belongs into the mesh, and by which rule.
@@ -51,7 +53,10 @@ pub enum Uncaptured {
     /// The pod's own label `istio.io/dataplane-mode=none`.
     OptedOut,
     /// `spec.hostNetwork`: the pod has no network namespace of its own.
-    HostNetwork,
+    HostNetwork {
+        /// The label that asks for its capture, in vain.
+        asked_by: Option<String>,
+    },
     /// The annotation `sidecar.istio.io/status`: a sidecar already captures.
     Sidecar,
     /// The namespace is excluded by the node's configuration (default: `kube-system`).
@@ -117,10 +122,13 @@ impl fmt::Display for Enrolment {
 impl fmt::Display for Uncaptured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::HostNetwork { asked_by: Some(label) } => {
+                return write!(f, "the pod uses the host's network, which {label} does not change");
+            }
             Self::NoLabel => "no label istio.io/dataplane-mode",
             Self::NoSelector => "no enablementSelector of the configuration matches",
             Self::OptedOut => "pod label istio.io/dataplane-mode=none",
-            Self::HostNetwork => "the pod uses the host's network",
+            Self::HostNetwork { asked_by: None } => "the pod uses the host's network",
             Self::Sidecar => "the pod has an Istio sidecar (annotation sidecar.istio.io/status)",
             Self::ExcludedNamespace => "the namespace is excluded by configuration",
             Self::Terminal => "the pod has finished",

@@ -89,9 +89,11 @@ impl SnapshotBuilder {
 
     #[must_use]
     pub fn pod(mut self, pod: Pod) -> Self {
-        let owns_addresses =
-            !matches!(pod.enrolment, Enrolment::NotEnrolled(Uncaptured::HostNetwork | Uncaptured::Terminal));
-        if owns_addresses {
+        let is_anothers = matches!(
+            pod.enrolment,
+            Enrolment::NotEnrolled(Uncaptured::HostNetwork { .. } | Uncaptured::Terminal)
+        );
+        if !is_anothers {
             for ip in &pod.ips {
                 self.0.pod_by_ip.insert(ip.to_canonical(), pod.uid.clone());
             }

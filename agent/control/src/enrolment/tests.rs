@@ -61,7 +61,12 @@ fn some_pods_are_never_captured() {
     let labels = mode(Some("ambient"));
     let pod = facts(&labels);
     for (pod, why) in [
-        (PodFacts { host_network: true, ..pod }, Uncaptured::HostNetwork),
+        (
+            PodFacts { host_network: true, ..pod },
+            Uncaptured::HostNetwork {
+                asked_by: Some("pod label istio.io/dataplane-mode=ambient".to_owned()),
+            },
+        ),
         (PodFacts { has_sidecar: true, ..pod }, Uncaptured::Sidecar),
         (PodFacts { is_terminal: true, ..pod }, Uncaptured::Terminal),
         (PodFacts { has_address: false, ..pod }, Uncaptured::NoAddress),
@@ -69,7 +74,7 @@ fn some_pods_are_never_captured() {
         // These two say that the addresses are not the pod's own.
         (
             PodFacts { host_network: true, is_terminal: true, namespace: "kube-system", ..pod },
-            Uncaptured::HostNetwork,
+            Uncaptured::HostNetwork { asked_by: None },
         ),
         (
             PodFacts { is_terminal: true, namespace: "kube-system", has_sidecar: true, ..pod },

@@ -19,6 +19,8 @@ use crate::{
 /// The path of the pod's network namespace on its node, for want of a CNI that tells it.
 const NETNS: &str = "millstream.dev/netns";
 const NETNS_FIELD: &str = "metadata.annotations[millstream.dev/netns]";
+/// Written by the agent of the pod's node.
+pub(crate) const REDIRECTION: &str = "ambient.istio.io/redirection";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PodEntry {
@@ -32,6 +34,7 @@ pub(super) struct PodEntry {
     pub(super) existing_connections: Option<ExistingConnections>,
     pub(super) exclusions: PodExclusions,
     pub(super) objections: Vec<Invalid>,
+    pub(super) redirection: Option<Arc<str>>,
     labels: BTreeMap<String, String>,
     has_sidecar: bool,
     host_network: bool,
@@ -77,6 +80,7 @@ impl PodEntry {
             existing_connections,
             exclusions,
             objections,
+            redirection: annotations.get(REDIRECTION).map(|value| value.as_str().into()),
             labels: metadata.labels.clone().unwrap_or_default(),
             has_sidecar: annotations.contains_key(SIDECAR_STATUS),
             host_network,

@@ -101,6 +101,7 @@ impl<'a> Join<'a> {
             policed_by: self.policies.first_over(pod, seen.map(|namespace| &namespace.labels)),
             exclusions,
             refused_exclusions: pod.exclusions.refused.iter().map(ToString::to_string).collect(),
+            redirection: pod.redirection.clone(),
         }
     }
 

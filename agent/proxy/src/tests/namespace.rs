@@ -53,6 +53,7 @@ pub(super) fn model_pod(name: &str, ips: &[&str]) -> Pod {
         policed_by: None,
         exclusions: Exclusions::default(),
         refused_exclusions: Vec::new(),
+        redirection: None,
     }
 }
 

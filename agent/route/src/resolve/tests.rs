@@ -97,7 +97,7 @@ fn cluster() -> Arc<Snapshot> {
     SnapshotBuilder::new(1)
         .pod(pod("web-1", "198.51.100.1", Uncaptured::NoLabel))
         .pod(pod("db-0", "198.51.100.4", Uncaptured::NoLabel))
-        .pod(pod("node-exporter", "203.0.113.1", Uncaptured::HostNetwork))
+        .pod(pod("node-exporter", "203.0.113.1", Uncaptured::HostNetwork { asked_by: None }))
         .service(Service {
             name: ObjectName::new("shop", "web"),
             vips: vec!["192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap()],
@@ -157,6 +157,7 @@ fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
         policed_by: None,
         exclusions: Exclusions::default(),
         refused_exclusions: Vec::new(),
+        redirection: None,
     }
 }
 

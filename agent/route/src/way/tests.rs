@@ -18,6 +18,7 @@ fn pod(name: &str, ips: &[&str], policed_by: Option<&str>) -> Pod {
         policed_by: policed_by.map(Into::into),
         exclusions: model::Exclusions::default(),
         refused_exclusions: Vec::new(),
+        redirection: None,
     }
 }
 

@@ -102,7 +102,10 @@ fn a_pod_without_addresses_of_its_own_is_not_found_by_address() {
     ))
     .and(&pod_at("cart", "192.0.2.2"))
     .sound();
-    assert_eq!(applied.pod("agent").enrolment, Enrolment::NotEnrolled(Uncaptured::HostNetwork));
+    assert_eq!(
+        applied.pod("agent").enrolment,
+        Enrolment::NotEnrolled(Uncaptured::HostNetwork { asked_by: None })
+    );
     assert_eq!(applied.pod("job").enrolment, Enrolment::NotEnrolled(Uncaptured::Terminal));
     assert_eq!(applied.snapshot().pod_by_ip(ip("192.0.2.1")), None);
     assert_eq!(applied.snapshot().pod_by_ip(ip("192.0.2.2")), Some(&applied.pod("cart")));
