@@ -3,7 +3,7 @@
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use control::FileRefusal;
+use control::SourceReport;
 use model::Snapshot;
 use proxy::Proxy;
 use route::SameNode;
@@ -35,7 +35,7 @@ pub struct Admin {
     pub run_dir: RunDir,
     pub agent: Arc<AgentFile>,
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    pub refusals: watch::Receiver<Vec<FileRefusal>>,
+    pub reports: watch::Receiver<SourceReport>,
     pub board: PhaseBoard,
     pub ready: watch::Receiver<bool>,
     pub proxy: Proxy,
@@ -126,12 +126,13 @@ impl Admin {
 
     async fn status(&self) -> Status {
         let rows = self.pods_and_collisions().await;
-        let refusals = self.refusals.borrow().clone();
+        let SourceReport { refusals, troubles } = self.reports.borrow().clone();
         let ready = *self.ready.borrow();
         let mut problems = answers::problems(&rows);
         if !ready {
             problems.push("not ready: the first snapshot is not in force yet".to_owned());
         }
+        problems.extend(troubles.iter().map(ToString::to_string));
         problems.extend(answers::refusals(&self.proxy.refused()));
         let ended = self.proxy.reasons().into_iter().filter(|(_, connections)| *connections > 0);
         Status {
@@ -139,6 +140,7 @@ impl Admin {
             agent: AgentState::Running,
             pid: Some(self.agent.pid),
             version: self.agent.version.clone(),
+            source: self.agent.source.to_string(),
             ready,
             snapshot: self.snapshot().version,
             pods: answers::count(&rows),
@@ -149,6 +151,7 @@ impl Admin {
             uncapturable: answers::uncapturable(&self.snapshot(), &self.agent.node),
             refused: refusals.iter().map(ToString::to_string).collect(),
             refusals,
+            troubles,
             problems,
         }
     }

@@ -8,7 +8,7 @@ use capture::{
     cgroup::{self, AgentCgroup},
     preflight,
 };
-use control::FileSource;
+use control::SourceReport;
 use model::Snapshot;
 use proxy::Proxy;
 use tokio::{
@@ -26,12 +26,15 @@ use crate::{
     logging::LogFilter,
     pods::PhaseBoard,
     run_dir::{AgentFile, RunDir},
+    source::Objects,
 };
+
+pub use control::Source;
 
 /// What `millstream agent` was told.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub source: PathBuf,
+    pub source: Source,
     pub node: String,
     pub run_dir: RunDir,
     pub config: Option<PathBuf>,
@@ -44,6 +47,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     let files = descriptors::raise_limit().context("cannot raise the limit of open files (RLIMIT_NOFILE)")?;
     let proxy_config = config.proxy(files)?;
     let connections = proxy_config.limits.connections;
+    let objects = Objects::of(&options.source, &config).await?;
     let run_dir = options.run_dir;
     run_dir.create()?;
     let _lock = run_dir.lock()?;
@@ -54,7 +58,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         node: options.node.clone(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        source: std::path::absolute(&options.source)?,
+        source: options.source.absolute()?,
         config: options.config.as_deref().map(std::path::absolute).transpose()?,
         pins: capture::Pins::of_node(&options.node).root().to_owned(),
         cgroup: cgroup_mount.clone(),
@@ -70,14 +74,9 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     programs.forward_logs()?;
 
     let (publish, snapshots) = watch::channel(Arc::<Snapshot>::default());
-    let (refuse, refusals) = watch::channel(Vec::new());
+    let (report, reports) = watch::channel(SourceReport::default());
     let (reload, reloads) = mpsc::channel(1);
-    let source = FileSource {
-        dir: agent.source.clone(),
-        config: config.enrolment()?,
-        exclusions: config.exclusions()?,
-    };
-    let mut source = tokio::spawn(source.run(publish, refuse, reloads));
+    let mut source = tokio::spawn(objects.run(publish, report, reloads));
 
     let proxy = Proxy::new(proxy_config, options.node.as_str().into(), snapshots.clone())
         .context("start the threads of the proxy")?;
@@ -99,7 +98,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         run_dir: run_dir.clone(),
         agent,
         snapshots,
-        refusals,
+        reports,
         board,
         ready: is_ready,
         proxy: proxy.clone(),
@@ -113,7 +112,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         ended = until_told_to_end(&reload) => ended,
         ended = &mut source => Err(match ended {
             Ok(Ok(())) => anyhow::anyhow!("the source ended"),
-            Ok(Err(e)) => e.into(),
+            Ok(Err(e)) => e,
             Err(e) => e.into(),
         }),
     };

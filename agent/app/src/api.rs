@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use control::FileRefusal;
+use control::{SourceRefusal, WatchTrouble};
 use jiff::Timestamp;
 use model::{ExclusionList, ObjectName, Origin};
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,8 @@ pub struct Status {
     pub agent: AgentState,
     pub pid: Option<u32>,
     pub version: String,
+    /// As `--source` has it.
+    pub source: String,
     pub ready: bool,
     pub snapshot: u64,
     pub pods: PodCounts,
@@ -59,9 +61,12 @@ pub struct Status {
     pub ended: Vec<Ended>,
     /// What of the source was not taken.
     #[serde(skip_deserializing)]
-    pub refusals: Vec<FileRefusal>,
+    pub refusals: Vec<SourceRefusal>,
     /// The same, one sentence each.
     pub refused: Vec<String>,
+    /// Watches of the API server that do not stand.
+    #[serde(skip_deserializing)]
+    pub troubles: Vec<WatchTrouble>,
     /// Pods of the node that no agent can capture though a label asks for it, and why.
     pub uncapturable: Vec<String>,
     /// Why the agent is not as it should be; empty when all is well.

@@ -6,7 +6,7 @@
 //!                       admin socket ──Answer──► millstream status | pods | why …
 //! ```
 //!
-//! In reading order: [`config`] · [`run_dir`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
+//! In reading order: [`config`] · [`run_dir`] · [`source`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
 //! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) ·
 //! `older` (connections that were there before) · `stopped` (what was dropped) · `neighbours` (what collides with
 //! capture) · [`why`] · [`answers`] ·
@@ -30,6 +30,7 @@ pub mod offline;
 mod older;
 pub mod pods;
 pub mod run_dir;
+pub mod source;
 mod stopped;
 pub mod threads;
 pub mod why;

@@ -1,6 +1,6 @@
 //! What is logged, and how to change that while the agent runs.
 
-use std::io::IsTerminal;
+use std::{env, io::IsTerminal};
 
 use anyhow::{Context, Result};
 use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
@@ -8,13 +8,18 @@ use tracing_subscriber::{EnvFilter, Registry, layer::SubscriberExt, reload, util
 /// Everything at info, the access records among it.
 const DEFAULT: &str = "info";
 
+/// Unless a filter names it: the client of the API server logs whole answers where it cannot read them, and its
+/// errors are reported anyway.
+const QUIET: &str = "kube_client=off";
+
 /// Changes the filter of a running agent.
 #[derive(Clone, Debug)]
 pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
 
 /// Logs to standard error: text for eyes, or one JSON object a line. `RUST_LOG` overrides the default filter.
 pub fn start(json: bool) -> Result<LogFilter> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let given = env::var(EnvFilter::DEFAULT_ENV).ok().and_then(|filter| parse(&filter).ok());
+    let filter = given.map_or_else(|| parse(DEFAULT), Ok)?;
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -26,12 +31,16 @@ pub fn start(json: bool) -> Result<LogFilter> {
     Ok(LogFilter(handle))
 }
 
+fn parse(filter: &str) -> Result<EnvFilter> {
+    let quiet = if filter.contains("kube_client") { filter.to_owned() } else { format!("{filter},{QUIET}") };
+    EnvFilter::try_new(quiet).with_context(|| format!("{filter:?} is no log filter"))
+}
+
 // === impl LogFilter ===
 
 impl LogFilter {
     /// Sets a filter in the syntax of `RUST_LOG`: `debug`, or `info,capture=debug,access=off`.
     pub fn set(&self, filter: &str) -> Result<()> {
-        let filter = EnvFilter::try_new(filter).with_context(|| format!("{filter:?} is no log filter"))?;
-        self.0.reload(filter).context("cannot change the log filter")
+        self.0.reload(parse(filter)?).context("cannot change the log filter")
     }
 }

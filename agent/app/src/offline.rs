@@ -1,13 +1,16 @@
 //! The same answers without an agent, from what it left: `agent.json`, the journal, the pins, and the source.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use capture::{Life, Pins, Pulse, journal::Journal, maps::Maps};
-use control::{FileRefusal, FileSource};
+use control::{Source, SourceReport};
 use model::Snapshot;
 use route::SameNode;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
     answers,
@@ -16,8 +19,12 @@ use crate::{
     neighbours, older,
     pods::{Phase, Phases},
     run_dir::{AgentFile, RunDir},
+    source::Objects,
     stopped, why,
 };
+
+/// For an API server; a folder is read at once.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What can be known of a node whose agent is down.
 #[derive(Debug)]
@@ -25,7 +32,9 @@ pub struct Offline {
     run_dir: RunDir,
     agent: AgentFile,
     snapshot: Arc<Snapshot>,
-    refusals: Vec<FileRefusal>,
+    report: SourceReport,
+    /// Why nothing is known of the cluster.
+    unread: Option<String>,
     phases: Phases,
     /// Its listeners are open, but it counts as dead, for this long.
     silent: Option<Duration>,
@@ -38,11 +47,11 @@ impl Offline {
     pub async fn open(run_dir: &RunDir) -> Result<Self> {
         let agent = run_dir.read()?;
         let config = agent.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
-        let (snapshot, refusals) = read_once(&agent.source, &config).await?;
+        let (snapshot, report, unread) = read_once(&agent.source, &config).await?;
         let phases = phases(run_dir, &agent);
         let silent = silent_with_listeners(&Pins::of_node(&agent.node));
         let same_node = config.same_node;
-        Ok(Self { run_dir: run_dir.clone(), agent, snapshot, refusals, phases, silent, same_node })
+        Ok(Self { run_dir: run_dir.clone(), agent, snapshot, report, unread, phases, silent, same_node })
     }
 
     pub fn status(&self) -> Status {
@@ -51,27 +60,34 @@ impl Offline {
             agent: if self.silent.is_some() { AgentState::Stuck } else { AgentState::Down },
             pid: self.silent.map(|_| self.agent.pid),
             version: self.agent.version.clone(),
+            source: self.agent.source.to_string(),
             ready: false,
             snapshot: 0,
             pods: answers::count(&self.rows()),
             connections: 0,
             ended: Vec::new(),
-            refused: self.refusals.iter().map(ToString::to_string).collect(),
-            refusals: self.refusals.clone(),
+            refused: self.report.refusals.iter().map(ToString::to_string).collect(),
+            refusals: self.report.refusals.clone(),
+            troubles: self.report.troubles.clone(),
             uncapturable: Vec::new(),
-            problems: vec![match self.silent {
-                None => {
-                    "the agent is down: captured pods refuse new connections, or go direct if open".to_owned()
-                }
-                Some(silent) => format!(
-                    "the agent has been stuck for {} s (its proxy does not answer the canary) and counts as dead: \
+            problems: self.problems(),
+        }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let down = match self.silent {
+            None => {
+                "the agent is down: captured pods refuse new connections, or go direct if open".to_owned()
+            }
+            Some(silent) => format!(
+                "the agent has been stuck for {} s (its proxy does not answer the canary) and counts as dead: \
                      captured pods refuse new connections, or go direct if open; it comes back by itself when it is \
                      continued (is its process stopped? kill -CONT {pid}), else restart it",
-                    silent.as_secs(),
-                    pid = self.agent.pid
-                ),
-            }],
-        }
+                silent.as_secs(),
+                pid = self.agent.pid
+            ),
+        };
+        [down].into_iter().chain(self.unread.clone()).collect()
     }
 
     pub async fn pods(&self) -> Vec<PodRow> {
@@ -100,23 +116,37 @@ impl Offline {
     }
 }
 
-/// One reading of the source.
-async fn read_once(dir: &Path, config: &Config) -> Result<(Arc<Snapshot>, Vec<FileRefusal>)> {
-    let source =
-        FileSource { dir: dir.to_owned(), config: config.enrolment()?, exclusions: config.exclusions()? };
+/// One reading of the source, and why there is none of an API server that does not answer.
+async fn read_once(
+    source: &Source,
+    config: &Config,
+) -> Result<(Arc<Snapshot>, SourceReport, Option<String>)> {
     let (publish, mut snapshots) = watch::channel(Arc::<Snapshot>::default());
-    let (refuse, refusals) = watch::channel(Vec::new());
+    let (report, reports) = watch::channel(SourceReport::default());
     let (_reload, reload) = mpsc::channel(1);
-    let reading = tokio::spawn(source.run(publish, refuse, reload));
-    let read = snapshots.wait_for(|s| s.version > 0).await.map(|s| s.clone());
-    let Ok(snapshot) = read else {
-        // The source gave up, and says why.
-        reading.await.context("reading the source")??;
-        return Err(anyhow!("nothing was read from {}", dir.display()));
+    let reading = match Objects::of(source, config).await {
+        Ok(objects) => tokio::spawn(objects.run(publish, report, reload)),
+        Err(e) if matches!(source, Source::Kubernetes { .. }) => {
+            return Ok((Arc::default(), SourceReport::default(), Some(format!("{e:#}"))));
+        }
+        Err(e) => return Err(e),
+    };
+    let read = timeout(PATIENCE, snapshots.wait_for(|s| s.version > 0)).await;
+    let (snapshot, unread) = match read {
+        Ok(Ok(snapshot)) => (snapshot.clone(), None),
+        Err(_) => {
+            let troubles: Vec<_> = reports.borrow().troubles.iter().map(ToString::to_string).collect();
+            (Arc::default(), Some(format!("nothing is known of the cluster: {}", troubles.join("; "))))
+        }
+        Ok(Err(_)) => {
+            // The source gave up, and says why.
+            reading.await.context("reading the source")??;
+            return Err(anyhow!("nothing was read from {source}"));
+        }
     };
     reading.abort();
-    let refusals = refusals.borrow().clone();
-    Ok((snapshot, refusals))
+    let report = reports.borrow().clone();
+    Ok((snapshot, report, unread))
 }
 
 fn silent_with_listeners(pins: &Pins) -> Option<Duration> {

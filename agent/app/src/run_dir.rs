@@ -17,6 +17,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use capture::{Pins, Steering};
+use control::Source;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ pub struct AgentFile {
     pub node: String,
     pub pid: u32,
     pub version: String,
-    pub source: PathBuf,
+    pub source: Source,
     pub config: Option<PathBuf>,
     pub pins: PathBuf,
     pub cgroup: PathBuf,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use app::agent::Source;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::SignedDuration;
@@ -38,12 +39,14 @@ Exit codes: 0 fine; 1 the answer is bad news (degraded, refused); 2 usage, or no
 pub(crate) enum Command {
     /// Run the agent of a node, until SIGTERM; SIGHUP reloads the source
     #[command(after_help = "\
-Example:
+Examples:
+  millstream agent --source kubernetes --node $NODE_NAME          In a pod: its service account
+  millstream agent --source kubernetes:/etc/kubernetes/kubelet.conf --node $(hostname)
   millstream agent --source file:/etc/millstream/manifests --node $(hostname)
 
-The folder holds ordinary Kubernetes manifests: Namespace, Pod, Service, EndpointSlice, Node. A pod whose
-namespace or own label says istio.io/dataplane-mode=ambient is captured; the annotation
-millstream.dev/netns on the pod says where its network namespace is. Changes are followed.")]
+Namespaces, Nodes, Pods, Services, EndpointSlices and network policies are read and followed. A pod whose
+namespace or own label says istio.io/dataplane-mode=ambient is captured. A folder holds ordinary Kubernetes
+manifests; there the annotation millstream.dev/netns on a pod says where its network namespace is.")]
     Agent(AgentOptions),
 
     /// Is everything as it should be?
@@ -124,9 +127,9 @@ Exit code 1: it did not come true in time.")]
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AgentOptions {
-    /// Where the cluster's objects come from: file:DIR
-    #[arg(long, value_parser = source)]
-    pub(crate) source: PathBuf,
+    /// Where the cluster's objects come from: kubernetes, kubernetes:KUBECONFIG or file:DIR
+    #[arg(long)]
+    pub(crate) source: Source,
     /// The name of this node, as in spec.nodeName of its pods
     #[arg(long, value_parser = node)]
     pub(crate) node: String,
@@ -170,14 +173,6 @@ pub(crate) enum Condition {
     Captured { pod: String },
     /// The pod is not captured, and nothing of it is left
     Released { pod: String },
-}
-
-fn source(text: &str) -> Result<PathBuf, String> {
-    match text.strip_prefix("file:") {
-        Some("") => Err("file: needs a folder, e.g. file:/etc/millstream/manifests".to_owned()),
-        Some(dir) => Ok(PathBuf::from(dir)),
-        None => Err("this source is not known; use file:DIR".to_owned()),
-    }
 }
 
 /// The name becomes part of paths under /sys/fs/bpf and of a cgroup.

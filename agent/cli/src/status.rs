@@ -22,7 +22,7 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
 }
 
 fn text(status: &Status) -> String {
-    let Status { node, agent, pid, version, pods, connections, ended, snapshot, .. } = status;
+    let Status { node, agent, pid, version, source, pods, connections, ended, snapshot, .. } = status;
     let Status { refused, uncapturable, problems, .. } = status;
     let agent = match (agent, pid) {
         (AgentState::Running, Some(pid)) => format!("running (PID {pid}), version {version}"),
@@ -45,6 +45,7 @@ fn text(status: &Status) -> String {
     let mut rows = vec![
         ["node", node.as_str()].map(str::to_owned),
         ["agent".to_owned(), agent],
+        ["source", source.as_str()].map(str::to_owned),
         ["snapshot".to_owned(), format!("{snapshot}, {} refused", refused.len())],
         ["pods".to_owned(), pods],
         ["connections".to_owned(), format!("{connections} open; ended: {ended}")],

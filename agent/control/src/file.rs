@@ -6,22 +6,26 @@
 
 use std::{
     convert::identity,
-    fmt, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use model::Snapshot;
-use serde::Serialize;
 use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
-use tracing::{debug, info, warn};
+use tracing::debug;
 
-use crate::{enrolment::EnrolmentConfig, exclusions::ExclusionConfig};
+use crate::{
+    enrolment::EnrolmentConfig,
+    exclusions::ExclusionConfig,
+    publisher::Publisher,
+    source::{SourceRefusal, SourceReport},
+};
 
 mod folder;
 mod read;
@@ -42,20 +46,6 @@ pub struct FileSource {
     pub exclusions: ExclusionConfig,
 }
 
-/// Something in the folder that was not taken. The last good version of it, if there was one, is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FileRefusal {
-    /// The name of the file in the folder.
-    pub file: String,
-    /// Counted from 1; `None` where the file as a whole is to blame.
-    pub document: Option<usize>,
-    /// E.g. `Pod shop/cart`, where that much is known.
-    pub object: Option<String>,
-    /// The path of the field, e.g. `spec.ports[0].port`.
-    pub field: Option<String>,
-    pub reason: String,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read the folder of manifests {}", dir.display())]
@@ -66,8 +56,7 @@ pub enum Error {
 struct Published {
     folder: Folder,
     last_read: LastRead,
-    snapshot: watch::Sender<Arc<Snapshot>>,
-    refusals: watch::Sender<Vec<FileRefusal>>,
+    publisher: Publisher,
 }
 
 enum LastRead {
@@ -94,15 +83,14 @@ impl FileSource {
     pub async fn run(
         self,
         publish: watch::Sender<Arc<Snapshot>>,
-        refusals: watch::Sender<Vec<FileRefusal>>,
+        reports: watch::Sender<SourceReport>,
         mut reload: mpsc::Receiver<()>,
     ) -> Result<(), Error> {
         let Self { dir, config, exclusions } = self;
         let mut published = Published {
             folder: Folder::new(config, exclusions),
             last_read: LastRead::Never,
-            snapshot: publish.clone(),
-            refusals,
+            publisher: Publisher { snapshots: publish.clone(), reports },
         };
         let mut watcher = Watcher::new();
         let mut rescan = interval(RESCAN);
@@ -141,66 +129,16 @@ impl Published {
             return;
         }
         let refusals = self.folder.reread(&files);
-        self.report(refusals);
-        self.publish();
+        self.publisher.report(SourceReport { refusals, troubles: Vec::new() });
+        self.publisher.publish(|version| self.folder.snapshot(version));
         self.last_read = LastRead::Files(files);
     }
 
     fn keep(&mut self, dir: &Path, error: &io::Error) {
         let file = dir.display().to_string();
-        self.report(vec![FileRefusal { reason: error.to_string(), ..FileRefusal::of_file(file) }]);
+        let refusal = SourceRefusal { reason: error.to_string(), ..SourceRefusal::of_file(file) };
+        self.publisher.report(SourceReport { refusals: vec![refusal], troubles: Vec::new() });
         self.last_read = LastRead::Failed;
-    }
-
-    /// Before the snapshot: who sees it sees also what is missing from it.
-    fn report(&self, refusals: Vec<FileRefusal>) {
-        self.refusals.send_if_modified(|known| {
-            for refusal in refusals.iter().filter(|refusal| !known.contains(refusal)) {
-                warn!(%refusal, "Manifest refused");
-            }
-            let changed = *known != refusals;
-            *known = refusals;
-            changed
-        });
-    }
-
-    fn publish(&self) {
-        self.snapshot.send_if_modified(|known| {
-            let next = self.folder.snapshot(known.version + 1);
-            if known.version != 0 && next.same_content(known) {
-                return false;
-            }
-            info!(
-                version = next.version,
-                pods = next.pods().len(),
-                services = next.services().len(),
-                "Snapshot"
-            );
-            *known = next;
-            true
-        });
-    }
-}
-
-// === impl FileRefusal ===
-
-impl FileRefusal {
-    fn of_file(file: String) -> Self {
-        Self { file, document: None, object: None, field: None, reason: String::new() }
-    }
-}
-
-impl fmt::Display for FileRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, document, object, field, reason } = self;
-        f.write_str(file)?;
-        if let Some(document) = document {
-            write!(f, ", document {document}")?;
-        }
-        for part in [object, field].into_iter().flatten() {
-            write!(f, ": {part}")?;
-        }
-        write!(f, ": {reason}")
     }
 }
 

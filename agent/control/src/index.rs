@@ -15,7 +15,7 @@ use model::Snapshot;
 use crate::{
     enrolment::EnrolmentConfig,
     exclusions::ExclusionConfig,
-    kind::ObjectKey,
+    kind::{Kind, ObjectKey},
     object::Object,
     refusal::{Invalid, Refusal},
 };
@@ -43,6 +43,8 @@ pub struct Index {
     claims: HashMap<Claim, ObjectKey>,
     /// Sound in themselves, but another object holds one of their claims.
     waiting: BTreeMap<ObjectKey, Entry>,
+    /// Why the newest version of an object is not in force.
+    refused: BTreeMap<ObjectKey, Refusal>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -52,6 +54,13 @@ pub struct IndexConfig {
     /// Whether the annotation `millstream.dev/netns` of a pod is believed: it lets the author of a pod choose a path
     /// on the node.
     pub honour_netns_annotation: bool,
+}
+
+/// What an object came to when it was read; not in force yet.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    key: ObjectKey,
+    entry: Result<Entry, Refusal>,
 }
 
 /// How good the right of a newly read object to its claims is, best first. See [`Index::reset`].
@@ -80,17 +89,19 @@ impl Index {
     /// those of `millstream.dev/exclude-…` for the last good ones, and a policy that makes no sense is taken to select
     /// all that it could.
     pub fn apply(&mut self, object: &Object) -> Result<(), Refusal> {
-        let key = object.key();
+        let Parsed { key, entry } = self.parse(object);
         self.waiting.remove(&key);
-        let entry = self.parse(&key, object, self.entries.get(&key))?;
+        self.refused.remove(&key);
+        let entry = entry.inspect_err(|refusal| self.refuse(refusal))?;
         let objection = entry.objections().first().cloned();
-        self.admit(&key, entry).map_err(|invalid| invalid.of(&key))?;
+        self.admit(&key, entry)?;
         self.admit_waiting();
         objection.map_or(Ok(()), |invalid| Err(invalid.of(&key)))
     }
 
     pub fn delete(&mut self, key: &ObjectKey) {
         self.waiting.remove(key);
+        self.refused.remove(key);
         self.remove(key);
         self.admit_waiting();
     }
@@ -100,45 +111,38 @@ impl Index {
     /// Where two objects claim the same, the one that held it before keeps it; among new ones the first wins.
     /// Returns everything that is wrong at present, not only what is new.
     pub fn reset(&mut self, objects: &[Object]) -> Vec<Refusal> {
-        let mut last_good = mem::take(&mut self.entries);
+        let parsed = objects.iter().map(|object| self.parse(object)).collect();
+        let last_good = mem::take(&mut self.entries);
         self.claims.clear();
         self.waiting.clear();
-
-        let mut refusals = Vec::new();
-        let mut changed = Vec::new();
-        let mut seen = BTreeSet::new();
-        for object in objects {
-            let key = object.key();
-            if !seen.insert(key.clone()) {
-                refusals.push(Invalid::new("metadata.name", "the same object was given before").of(&key));
-                continue;
-            }
-            match self.parse(&key, object, last_good.get(&key)) {
-                Ok(entry) if last_good.get(&key) != Some(&entry) => changed.push((key, entry)),
-                Ok(_) => self.restore(&key, &mut last_good),
-                Err(refusal) => {
-                    refusals.push(refusal);
-                    self.restore(&key, &mut last_good);
-                }
-            }
-        }
-
-        changed.sort_by_key(|(key, entry)| Precedence::of(entry, last_good.get(key)));
-        let mut contested = Vec::new();
-        for (key, entry) in changed {
-            if let Err(invalid) = self.admit(&key, entry) {
-                refusals.push(invalid.of(&key));
-                contested.push(key);
-            }
-        }
-        for key in contested {
-            self.restore(&key, &mut last_good);
-        }
-
-        for (key, entry) in &self.entries {
-            refusals.extend(entry.objections().iter().map(|objection| objection.clone().of(key)));
-        }
+        self.refused.clear();
+        let mut refusals = self.replace(last_good, parsed);
+        refusals.extend(self.objections());
         refusals
+    }
+
+    /// What an object comes to, for [`Index::reset_kind`].
+    pub(crate) fn parse(&self, object: &Object) -> Parsed {
+        let key = object.key();
+        let entry = Entry::parse(&key, object, self.entries.get(&key), &self.config);
+        Parsed { entry: entry.map_err(|invalid| invalid.of(&key)), key }
+    }
+
+    /// The same as [`Index::reset`], of one kind alone. Each object is parsed when it comes, so that nobody needs to
+    /// hold all of them at once; meanwhile no other object of the kind may be applied or deleted.
+    pub(crate) fn reset_kind(&mut self, kind: Kind, parsed: Vec<Parsed>) {
+        self.waiting.retain(|key, _| key.kind != kind);
+        self.refused.retain(|key, _| key.kind != kind);
+        let known: Vec<ObjectKey> = self.entries.keys().filter(|key| key.kind == kind).cloned().collect();
+        let last_good =
+            known.into_iter().filter_map(|key| self.remove(&key).map(|entry| (key, entry))).collect();
+        self.replace(last_good, parsed);
+        self.admit_waiting();
+    }
+
+    /// Everything that is wrong at present.
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
+        self.refused.values().cloned().chain(self.objections()).collect()
     }
 
     pub fn contains(&self, key: &ObjectKey) -> bool {
@@ -155,18 +159,63 @@ impl Index {
         snapshot::join(&self.entries, &self.config, version)
     }
 
-    fn parse(&self, key: &ObjectKey, object: &Object, before: Option<&Entry>) -> Result<Entry, Refusal> {
-        Entry::parse(key, object, before, &self.config).map_err(|invalid| invalid.of(key))
+    /// Puts what was read in the place of `last_good`, whose claims are free. Returns what is refused.
+    fn replace(&mut self, mut last_good: BTreeMap<ObjectKey, Entry>, parsed: Vec<Parsed>) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        let mut changed = Vec::new();
+        let mut seen = BTreeSet::new();
+        for Parsed { key, entry } in parsed {
+            if !seen.insert(key.clone()) {
+                refusals.push(Invalid::new("metadata.name", "the same object was given before").of(&key));
+                continue;
+            }
+            match entry {
+                Ok(entry) if last_good.get(&key) != Some(&entry) => changed.push((key, entry)),
+                Ok(_) => self.restore(&key, &mut last_good),
+                Err(refusal) => {
+                    self.refuse(&refusal);
+                    refusals.push(refusal);
+                    self.restore(&key, &mut last_good);
+                }
+            }
+        }
+
+        changed.sort_by_key(|(key, entry)| Precedence::of(entry, last_good.get(key)));
+        let mut contested = Vec::new();
+        for (key, entry) in changed {
+            if let Err(refusal) = self.admit(&key, entry) {
+                refusals.push(refusal);
+                contested.push(key);
+            }
+        }
+        for key in contested {
+            self.restore(&key, &mut last_good);
+        }
+        refusals
+    }
+
+    fn objections(&self) -> impl Iterator<Item = Refusal> {
+        let of = |(key, entry): (&ObjectKey, &Entry)| {
+            entry.objections().iter().map(|objection| objection.clone().of(key)).collect::<Vec<_>>()
+        };
+        self.entries.iter().flat_map(of)
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        self.refused.insert(refusal.object.clone(), refusal.clone());
     }
 
     /// Puts `entry` in the place of its predecessor; or, if another object holds a claim of it, lets it wait.
-    fn admit(&mut self, key: &ObjectKey, entry: Entry) -> Result<(), Invalid> {
+    fn admit(&mut self, key: &ObjectKey, entry: Entry) -> Result<(), Refusal> {
         match self.contested(key, &entry) {
             Some(invalid) => {
                 self.waiting.insert(key.clone(), entry);
-                Err(invalid)
+                let refusal = invalid.of(key);
+                self.refuse(&refusal);
+                Err(refusal)
             }
             None => {
+                self.refused.remove(key);
                 self.insert(key, entry);
                 Ok(())
             }
@@ -187,12 +236,12 @@ impl Index {
         self.entries.insert(key.clone(), entry);
     }
 
-    fn remove(&mut self, key: &ObjectKey) {
-        if let Some(entry) = self.entries.remove(key) {
-            for (claim, _) in entry.claims() {
-                self.claims.remove(&claim);
-            }
+    fn remove(&mut self, key: &ObjectKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        for (claim, _) in entry.claims() {
+            self.claims.remove(&claim);
         }
+        Some(entry)
     }
 
     /// The last good version stays, unless its place was taken in the meantime by one with a better right.

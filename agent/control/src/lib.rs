@@ -4,7 +4,7 @@
 //! ```text
 //!  folder of manifests ──► manifest ──► Object ─┐
 //!                                               ├──► Index ──► Snapshot ──► everybody
-//!  (API server watch) ────────────────► Object ─┘
+//!  API server ──► list, then watch ───► Object ─┘
 //!
 //!  [Namespace] → [Pod] → [Endpoint] ← [EndpointSlice] ← [Service]
 //!    labels       uid      addr:port     port by name      vip:port
@@ -15,7 +15,7 @@
 //! Network policies are not evaluated; each pod learns of one that may select it.
 //!
 //! Whatever is wrong with one object is a [`Refusal`] that names the field; the last good version of that object
-//! stays, and the rest goes on. Everything but [`mod@file`] is pure.
+//! stays, and the rest goes on. Everything but [`mod@file`], [`kubernetes`] and `publisher` is pure.
 //!
 //! In reading order:
 #![forbid(unsafe_code)]
@@ -32,6 +32,8 @@ pub mod file;
 pub mod index;
 /// PURE: how objects are called.
 pub mod kind;
+/// The objects of a cluster, followed through its API server.
+pub mod kubernetes;
 /// PURE: text of one file → objects.
 pub mod manifest;
 /// PURE: the objects.
@@ -40,17 +42,23 @@ pub mod object;
 pub mod policy;
 /// PURE: text from outside, on a terminal.
 mod printable;
+/// What a source tells everybody.
+mod publisher;
 /// PURE: why an object was not taken.
 pub mod refusal;
 /// PURE: label selectors.
 pub mod selector;
 /// PURE: the work of the EndpointSlice controller, where there is none.
 pub mod slices;
+/// PURE: which source, and what it has to say.
+pub mod source;
 
 pub use enrolment::EnrolmentConfig;
 pub use exclusions::ExclusionConfig;
-pub use file::{FileRefusal, FileSource};
+pub use file::FileSource;
 pub use index::{Index, IndexConfig};
 pub use kind::ObjectKey;
+pub use kubernetes::KubernetesSource;
 pub use object::Object;
 pub use refusal::Refusal;
+pub use source::{Source, SourceRefusal, SourceReport, WatchTrouble};

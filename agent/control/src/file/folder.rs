@@ -9,7 +9,7 @@ use std::{
 use model::Snapshot;
 use tracing::warn;
 
-use super::{FileRefusal, SourceFile};
+use super::SourceFile;
 use crate::{
     enrolment::EnrolmentConfig,
     exclusions::ExclusionConfig,
@@ -19,6 +19,7 @@ use crate::{
     object::Object,
     refusal::Refusal,
     slices,
+    source::SourceRefusal,
 };
 
 pub(super) struct Folder {
@@ -47,7 +48,7 @@ struct Reading {
     found: BTreeMap<ObjectKey, Vec<Held>>,
     /// What could not be read: the file, and which object it would have been.
     failed: Vec<(String, Subject)>,
-    refusals: Vec<FileRefusal>,
+    refusals: Vec<SourceRefusal>,
 }
 
 // === impl Folder ===
@@ -59,7 +60,7 @@ impl Folder {
     }
 
     /// Makes `files` the present state. Returns all that is wrong with it, in the order of the files.
-    pub(super) fn reread(&mut self, files: &[SourceFile]) -> Vec<FileRefusal> {
+    pub(super) fn reread(&mut self, files: &[SourceFile]) -> Vec<SourceRefusal> {
         let Reading { found, failed, mut refusals } = Reading::of(files);
         let mut held = self.choose(found, &mut refusals);
         self.keep_failed(&failed, &mut held);
@@ -79,18 +80,18 @@ impl Folder {
     fn choose(
         &self,
         found: BTreeMap<ObjectKey, Vec<Held>>,
-        refusals: &mut Vec<FileRefusal>,
+        refusals: &mut Vec<SourceRefusal>,
     ) -> BTreeMap<ObjectKey, Held> {
         let mut held = BTreeMap::new();
         for (key, mut places) in found {
             let before = self.held.get(&key).map(|held| &held.place.file);
             let chosen = places.iter().position(|p| Some(&p.place.file) == before).unwrap_or_default();
             let chosen = places.remove(chosen);
-            refusals.extend(places.into_iter().map(|Held { place, .. }| FileRefusal {
+            refusals.extend(places.into_iter().map(|Held { place, .. }| SourceRefusal {
                 document: Some(place.document),
                 object: Some(key.to_string()),
                 reason: format!("is also in {}, document {}", chosen.place.file, chosen.place.document),
-                ..FileRefusal::of_file(place.file)
+                ..SourceRefusal::of_file(place.file)
             }));
             held.insert(key, chosen);
         }
@@ -138,12 +139,12 @@ impl Folder {
         refusals
     }
 
-    fn at_its_place(&self, refusal: Refusal) -> FileRefusal {
+    fn at_its_place(&self, refusal: Refusal) -> SourceRefusal {
         let Refusal { object, field, reason } = refusal;
         // The index was given nothing else than what is held.
         let place = self.held.get(&object).map(|held| held.place.clone());
-        FileRefusal {
-            file: place.as_ref().map(|place| place.file.clone()).unwrap_or_default(),
+        SourceRefusal {
+            file: place.as_ref().map(|place| place.file.clone()),
             document: place.map(|place| place.document),
             object: Some(object.to_string()),
             field: Some(field),
@@ -162,7 +163,7 @@ impl Reading {
                 Ok(text) => manifest::parse(text).into_iter().for_each(|result| reading.add(name, result)),
                 Err(reason) => {
                     let reason = reason.clone();
-                    reading.refusals.push(FileRefusal { reason, ..FileRefusal::of_file(name.clone()) });
+                    reading.refusals.push(SourceRefusal { reason, ..SourceRefusal::of_file(name.clone()) });
                     reading.failed.push((name.clone(), Subject::Unknown));
                 }
             }
@@ -183,8 +184,8 @@ impl Reading {
                     Subject::Object(key) => Some(key.to_string()),
                 };
                 let file = file.to_owned();
-                self.refusals.push(FileRefusal {
-                    file: file.clone(),
+                self.refusals.push(SourceRefusal {
+                    file: Some(file.clone()),
                     document: Some(document),
                     object,
                     field,

@@ -8,7 +8,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-use super::{Error, FileRefusal, FileSource, SourceFile, folder::Folder, read};
+use super::{Error, FileSource, SourceFile, SourceRefusal, SourceReport, folder::Folder, read};
 use crate::{EnrolmentConfig, ExclusionConfig};
 
 /// Long enough for a loaded machine; nothing waits so long when all is well.
@@ -202,7 +202,7 @@ fn which_files_are_read() {
 struct Running {
     dir: TempDir,
     snapshot: watch::Receiver<Arc<Snapshot>>,
-    refusals: watch::Receiver<Vec<FileRefusal>>,
+    refusals: watch::Receiver<SourceReport>,
     reload: mpsc::Sender<()>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -214,7 +214,7 @@ impl Running {
             fs::write(dir.path().join(name), text).unwrap();
         }
         let (publish, snapshot) = watch::channel(Arc::default());
-        let (report, refusals) = watch::channel(Vec::new());
+        let (report, refusals) = watch::channel(SourceReport::default());
         let (reload, reloads) = mpsc::channel(1);
         let source = FileSource {
             dir: dir.path().to_owned(),
@@ -240,9 +240,9 @@ impl Running {
         timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {expected}")).unwrap().version
     }
 
-    async fn refusals(&mut self, count: usize) -> Vec<FileRefusal> {
-        let wait = self.refusals.wait_for(|refusals| refusals.len() == count);
-        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never {count}")).unwrap().clone()
+    async fn refusals(&mut self, count: usize) -> Vec<SourceRefusal> {
+        let wait = self.refusals.wait_for(|report| report.refusals.len() == count);
+        timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never {count}")).unwrap().refusals.clone()
     }
 }
 
@@ -259,7 +259,7 @@ async fn changes_are_picked_up_live() {
 
     running.write("b.yaml", "{ broken");
     let refusal = running.refusals(1).await.remove(0);
-    assert_eq!((refusal.file.as_str(), refusal.document), ("b.yaml", Some(1)));
+    assert_eq!((refusal.file.as_deref(), refusal.document), (Some("b.yaml"), Some(1)));
     running.write("b.yaml", &format!("# mended\n{}", pod("b", "192.0.2.2")));
     running.refusals(0).await;
     assert_eq!(running.snapshot.borrow().version, version, "what says the same is not published again");
@@ -305,7 +305,7 @@ async fn a_folder_that_goes_away_leaves_everything_as_it_was() {
     fs::rename(running.dir.path(), &aside).unwrap();
     running.reload.send(()).await.unwrap();
     let refusal = running.refusals(1).await.remove(0);
-    assert_eq!(refusal.file, running.dir.path().display().to_string());
+    assert_eq!(refusal.file, Some(running.dir.path().display().to_string()));
     assert_eq!(pods(&running.snapshot.borrow()), "a 192.0.2.1");
 
     fs::rename(&aside, running.dir.path()).unwrap();

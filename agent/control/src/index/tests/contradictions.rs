@@ -137,3 +137,41 @@ fn in_a_reset_the_holder_keeps_what_it_had() {
         assert_eq!(index.reset(&objects(&after)).len(), refused, "{name}: told again while it is so");
     }
 }
+
+#[test]
+fn a_reset_of_one_kind_decides_like_one_of_all() {
+    for (name, before, after) in [
+        ("nothing new", pod_at("a", "192.0.2.1"), pod_at("a", "192.0.2.1")),
+        ("gone", pod_at("a", "192.0.2.1") + &pod_at("b", "192.0.2.2"), pod_at("b", "192.0.2.2")),
+        (
+            "two that change places",
+            pod_at("a", "192.0.2.1") + &pod_at("b", "192.0.2.2"),
+            pod_at("a", "192.0.2.2") + &pod_at("b", "192.0.2.1"),
+        ),
+        (
+            "a stranger that comes first",
+            pod_at("a", "192.0.2.1"),
+            pod_at("0x", "192.0.2.1") + &pod_at("a", "192.0.2.1"),
+        ),
+        ("one that makes no sense", pod_at("a", "192.0.2.1"), pod_at("a", "bad") + &pod_at("b", "bad")),
+    ] {
+        let service = service("s", "clusterIP: 192.0.2.99");
+        let (mut all, mut kind) =
+            (Applied::new(&(service.clone() + &before)), Applied::new(&(service.clone() + &before)));
+        let refusals = all.index.reset(&objects(&(service + &after)));
+        let parsed = objects(&after).iter().map(|object| kind.index.parse(object)).collect();
+        kind.index.reset_kind(Kind::Pod, parsed);
+        assert!(kind.snapshot().same_content(&all.snapshot()), "{name}");
+        assert_eq!(kind.index.refusals().len(), refusals.len(), "{name}");
+        assert_eq!(kind.snapshot().services().len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_reset_of_one_kind_makes_room_for_another() {
+    let mut applied = Applied::new(&(service("a", "clusterIP: 192.0.2.1") + &pod_at("b", "192.0.2.1")));
+    assert_eq!(applied.index.refusals(), applied.refusals);
+    applied.index.reset_kind(Kind::Service, Vec::new());
+    assert_eq!(applied.pod("b").ips, [ip("192.0.2.1")]);
+    assert_eq!(applied.index.refusals(), []);
+}

@@ -1,0 +1,54 @@
+//! The source of the node's configuration, of whichever kind it is.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use control::{FileSource, KubernetesSource, Source, SourceReport, kubernetes::Client};
+use model::Snapshot;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+
+/// Knows where to read, and has not begun.
+#[derive(Debug)]
+pub enum Objects {
+    File(FileSource),
+    Kubernetes(KubernetesSource),
+}
+
+// === impl Objects ===
+
+impl Objects {
+    pub async fn of(source: &Source, config: &Config) -> Result<Self> {
+        let (enrolment, exclusions) = (config.enrolment()?, config.exclusions()?);
+        Ok(match source {
+            Source::File(dir) => Self::File(FileSource { dir: dir.clone(), config: enrolment, exclusions }),
+            Source::Kubernetes { kubeconfig } => {
+                let connected = KubernetesSource::connect(kubeconfig.as_deref(), enrolment, exclusions);
+                Self::Kubernetes(connected.await?)
+            }
+        })
+    }
+
+    /// Speaks to the API server, where there is one.
+    pub fn client(&self) -> Option<&Client> {
+        match self {
+            Self::File(_) => None,
+            Self::Kubernetes(source) => Some(source.client()),
+        }
+    }
+
+    /// Until nobody receives its snapshots any more.
+    pub async fn run(
+        self,
+        publish: watch::Sender<Arc<Snapshot>>,
+        reports: watch::Sender<SourceReport>,
+        reload: mpsc::Receiver<()>,
+    ) -> Result<()> {
+        match self {
+            Self::File(source) => source.run(publish, reports, reload).await?,
+            Self::Kubernetes(source) => source.run(publish, reports, reload).await?,
+        }
+        Ok(())
+    }
+}

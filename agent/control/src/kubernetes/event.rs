@@ -1,0 +1,78 @@
+//! What the watches tell.
+
+use std::fmt;
+
+use tokio::sync::mpsc;
+
+use super::policies::PolicyResources;
+use crate::{
+    kind::{Kind, ObjectKey},
+    object::Object,
+};
+
+/// What one watch is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Topic {
+    /// The objects of a kind.
+    Objects(Kind),
+    /// Which kinds of policies there are.
+    PolicyKinds,
+}
+
+#[derive(Debug)]
+pub(super) struct Event {
+    pub(super) topic: Topic,
+    /// Of the watch that tells it: of one that was ended, something may still be on its way.
+    pub(super) watch: u64,
+    pub(super) change: Change,
+}
+
+#[derive(Debug)]
+pub(super) enum Change {
+    /// All objects are about to be told, in pages.
+    Listing,
+    Page(Vec<Object>),
+    /// That was all: what was not told is not there.
+    Listed,
+    /// From here on each change is told.
+    Standing,
+    Applied(Object),
+    Deleted(ObjectKey),
+    /// Changes are no longer told, in one line why. It is tried again.
+    Failed(String),
+    /// The kinds of policies that there are.
+    Served(PolicyResources),
+}
+
+/// Where a watch tells what it sees.
+#[derive(Clone, Debug)]
+pub(super) struct Outbox {
+    pub(super) topic: Topic,
+    pub(super) watch: u64,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+/// Nobody wants to know any more.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+// === impl Topic ===
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Objects(kind) = self else { return f.write_str("the kinds of network policies") };
+        match kind.name().strip_suffix('y') {
+            Some(stem) => write!(f, "{stem}ies"),
+            None => write!(f, "{kind}s"),
+        }
+    }
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    pub(super) async fn tell(&self, change: Change) -> Result<(), Closed> {
+        let Self { topic, watch, events } = self;
+        events.send(Event { topic: *topic, watch: *watch, change }).await.map_err(|_| Closed)
+    }
+}

@@ -1,0 +1,121 @@
+//! Which kinds of network policies the API server serves. Others than its own come with a CNI, and may come and go.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{
+    api::networking::v1::NetworkPolicy,
+    apimachinery::pkg::apis::meta::v1::{APIGroup, APIResource},
+};
+use kube::{Client, api::ApiResource, core::GroupVersionKind};
+use tokio::{
+    select,
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+
+use super::{
+    backoff::Backoff,
+    event::{Change, Closed, Outbox},
+    request::{ANSWER, RequestError},
+};
+use crate::kind::PolicyKind;
+
+/// Where there are policies of one kind in two groups, the first is watched: Calico shows what its own group holds in
+/// the other as well.
+const GROUPS: [&str; 5] =
+    ["cilium.io", "crd.projectcalico.org", "projectcalico.org", "crd.antrea.io", "policy.networking.k8s.io"];
+
+/// Between looks, and as much again at most.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Each kind that is served, and how to ask for it.
+pub(super) type PolicyResources = BTreeMap<PolicyKind, ApiResource>;
+
+/// Looks for kinds of policies now and then.
+pub(super) struct Search {
+    pub(super) client: Client,
+    pub(super) outbox: Outbox,
+}
+
+/// Always there.
+pub(super) fn kubernetes() -> ApiResource {
+    ApiResource::erase::<NetworkPolicy>(&())
+}
+
+// === impl Search ===
+
+impl Search {
+    /// Until nobody wants to know.
+    pub(super) async fn run(self, mut reload: mpsc::Receiver<()>) {
+        while self.look(&mut reload).await.is_ok() {}
+    }
+
+    async fn look(&self, reload: &mut mpsc::Receiver<()>) -> Result<(), Closed> {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.served().await {
+                Ok(served) => break self.outbox.tell(Change::Served(served)).await?,
+                Err(error) => {
+                    let needs = "the agent must be able to get /apis, as system:discovery lets everybody";
+                    self.outbox.tell(Change::Failed(error.explain(needs))).await?;
+                    backoff.wait(error.retry_after()).await;
+                }
+            }
+        }
+        select! {
+            () = sleep(LOOK + LOOK.mul_f64(fastrand::f64())) => {}
+            Some(()) = reload.recv() => {}
+        }
+        Ok(())
+    }
+
+    async fn served(&self) -> Result<PolicyResources, RequestError> {
+        let groups = ask(self.client.list_api_groups()).await?.groups;
+        let mut served = PolicyResources::new();
+        for name in GROUPS {
+            let Some(group) = groups.iter().find(|group| group.name == name) else { continue };
+            for version in versions(group) {
+                let resources = ask(self.client.list_api_group_resources(&version)).await?.resources;
+                for (kind, resource) in policies(&version, &resources) {
+                    served.entry(kind).or_insert(resource);
+                }
+            }
+        }
+        Ok(served)
+    }
+}
+
+async fn ask<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, RequestError> {
+    Ok(timeout(ANSWER, answer).await??)
+}
+
+/// The one that the server prefers first.
+fn versions(group: &APIGroup) -> Vec<String> {
+    let preferred = group.preferred_version.iter();
+    let mut versions: Vec<String> = Vec::new();
+    for version in preferred.chain(&group.versions) {
+        if !versions.contains(&version.group_version) {
+            versions.push(version.group_version.clone());
+        }
+    }
+    versions
+}
+
+/// Of what a group serves, the policies that can be watched.
+fn policies(group_version: &str, resources: &[APIResource]) -> Vec<(PolicyKind, ApiResource)> {
+    let Some((group, version)) = group_version.split_once('/') else { return Vec::new() };
+    let watchable = |resource: &&APIResource| {
+        let can = |verb: &str| resource.verbs.iter().any(|v| v == verb);
+        // With a slash it is a part of an object, such as its status.
+        !resource.name.contains('/') && can("list") && can("watch")
+    };
+    let policy = |resource: &APIResource| {
+        let kind = PolicyKind::of(group_version, &resource.kind)?;
+        let name = GroupVersionKind::gvk(group, version, &resource.kind);
+        Some((kind, ApiResource::from_gvk_with_plural(&name, &resource.name)))
+    };
+    resources.iter().filter(watchable).filter_map(policy).collect()
+}
+
+#[cfg(test)]
+mod tests;

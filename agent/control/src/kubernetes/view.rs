@@ -1,0 +1,118 @@
+//! What the watches have told so far. PURE.
+
+use std::{collections::BTreeMap, mem, sync::Arc};
+
+use jiff::Timestamp;
+use model::Snapshot;
+
+use super::event::{Change, Topic};
+use crate::{
+    index::{Index, Parsed},
+    kind::{Kind, PolicyKind},
+    source::{SourceRefusal, SourceReport, WatchTrouble},
+};
+
+/// Without these there is no cluster.
+pub(super) const ALWAYS: [Topic; 7] = [
+    Topic::Objects(Kind::Namespace),
+    Topic::Objects(Kind::Node),
+    Topic::Objects(Kind::Pod),
+    Topic::Objects(Kind::Service),
+    Topic::Objects(Kind::EndpointSlice),
+    Topic::Objects(Kind::Policy(PolicyKind::Kubernetes)),
+    Topic::PolicyKinds,
+];
+
+pub(super) struct View {
+    index: Index,
+    watches: BTreeMap<Topic, Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    /// Of a list that is not complete.
+    incoming: Vec<Parsed>,
+    /// Since when it does not stand, and why; `None` while it does.
+    trouble: Option<(Timestamp, Option<String>)>,
+    /// Whether it has stood before.
+    synced: bool,
+}
+
+// === impl View ===
+
+impl View {
+    pub(super) fn new(index: Index, now: Timestamp) -> Self {
+        let watches = ALWAYS.into_iter().map(|topic| (topic, Watched::begun(now))).collect();
+        Self { index, watches }
+    }
+
+    pub(super) fn begin(&mut self, topic: Topic, now: Timestamp) {
+        self.watches.entry(topic).or_insert_with(|| Watched::begun(now));
+    }
+
+    /// There is no such kind any more.
+    pub(super) fn end(&mut self, kind: Kind) {
+        self.watches.remove(&Topic::Objects(kind));
+        self.index.reset_kind(kind, Vec::new());
+    }
+
+    pub(super) fn on(&mut self, topic: Topic, change: Change, now: Timestamp) {
+        let Some(watched) = self.watches.get_mut(&topic) else { return };
+        match change {
+            Change::Listing => watched.incoming.clear(),
+            Change::Page(objects) => {
+                watched.incoming.extend(objects.iter().map(|object| self.index.parse(object)));
+            }
+            Change::Listed => {
+                let incoming = mem::take(&mut watched.incoming);
+                if let Topic::Objects(kind) = topic {
+                    self.index.reset_kind(kind, incoming);
+                }
+            }
+            Change::Standing | Change::Served(_) => {
+                watched.trouble = None;
+                watched.synced = true;
+            }
+            Change::Applied(object) => {
+                // What is refused is kept by the index, and reported.
+                let _refusal = self.index.apply(&object);
+            }
+            Change::Deleted(key) => self.index.delete(&key),
+            Change::Failed(error) => {
+                let (_, known) = watched.trouble.get_or_insert((now, None));
+                *known = Some(error);
+            }
+        }
+    }
+
+    /// Whether every watch has stood once: before that nothing may be concluded from what is missing.
+    pub(super) fn is_synced(&self) -> bool {
+        self.watches.values().all(|watched| watched.synced)
+    }
+
+    pub(super) fn snapshot(&self, version: u64) -> Arc<Snapshot> {
+        self.index.snapshot(version)
+    }
+
+    pub(super) fn report(&self) -> SourceReport {
+        let trouble = |(topic, watched): (&Topic, &Watched)| {
+            let (since, error) = watched.trouble.clone()?;
+            Some(WatchTrouble { watch: topic.to_string(), since, error, synced: watched.synced })
+        };
+        SourceReport {
+            refusals: self.index.refusals().into_iter().map(SourceRefusal::from).collect(),
+            troubles: self.watches.iter().filter_map(trouble).collect(),
+        }
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn begun(now: Timestamp) -> Self {
+        Self { incoming: Vec::new(), trouble: Some((now, None)), synced: false }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Which watches run.
+
+use std::{collections::BTreeMap, fmt::Debug, future};
+
+use jiff::Timestamp;
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject},
+    core::Resource,
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinError, JoinSet},
+};
+use tracing::info;
+
+use super::{
+    event::{Change, Event, Outbox, Topic},
+    policies::{self, PolicyResources, Search},
+    view::View,
+    watcher::Watcher,
+};
+use crate::{
+    kind::{Kind, PolicyKind},
+    object::Object,
+    policy::Policy,
+};
+
+pub(super) struct Watches {
+    client: Client,
+    events: mpsc::Sender<Event>,
+    tasks: JoinSet<()>,
+    running: BTreeMap<Topic, Running>,
+    begun: u64,
+}
+
+struct Running {
+    id: u64,
+    /// As it is asked for; `None` for the search for kinds of policies.
+    resource: Option<ApiResource>,
+    task: AbortHandle,
+}
+
+// === impl Watches ===
+
+impl Watches {
+    pub(super) fn begin(client: Client, events: mpsc::Sender<Event>, reload: mpsc::Receiver<()>) -> Self {
+        let (tasks, running) = (JoinSet::new(), BTreeMap::new());
+        let mut watches = Self { client, events, tasks, running, begun: 0 };
+        watches.objects(Kind::Namespace, Object::Namespace);
+        watches.objects(Kind::Node, Object::Node);
+        watches.objects(Kind::Pod, Object::Pod);
+        watches.objects(Kind::Service, Object::Service);
+        watches.objects(Kind::EndpointSlice, Object::EndpointSlice);
+        watches.policies(PolicyKind::Kubernetes, policies::kubernetes());
+        let outbox = watches.outbox(Topic::PolicyKinds);
+        let search = Search { client: watches.client.clone(), outbox: outbox.clone() };
+        watches.spawn(&outbox, None, search.run(reload));
+        watches
+    }
+
+    /// Takes an event to the view, unless it comes from a watch that was ended.
+    pub(super) fn follow(&mut self, event: Event, view: &mut View) {
+        let Event { topic, watch, change } = event;
+        if self.running.get(&topic).is_none_or(|running| running.id != watch) {
+            return;
+        }
+        let now = Timestamp::now();
+        if let Change::Served(served) = &change {
+            self.serve(served, view, now);
+        }
+        view.on(topic, change, now);
+    }
+
+    /// Never returns while all is well.
+    pub(super) async fn died(&mut self) -> JoinError {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Err(died)) if !died.is_cancelled() => return died,
+                Some(_) => {}
+                None => return future::pending().await,
+            }
+        }
+    }
+
+    /// Begins the watches of policies that are new, and ends those of kinds that are gone.
+    fn serve(&mut self, served: &PolicyResources, view: &mut View, now: Timestamp) {
+        let known = self.running.keys().filter_map(|topic| match topic {
+            Topic::Objects(Kind::Policy(kind)) if *kind != PolicyKind::Kubernetes => Some(*kind),
+            _ => None,
+        });
+        for kind in known.filter(|kind| !served.contains_key(kind)).collect::<Vec<_>>() {
+            info!(policy = kind.name(), "No longer served");
+            self.end(Topic::Objects(Kind::Policy(kind)));
+            view.end(Kind::Policy(kind));
+        }
+        for (kind, resource) in served {
+            let topic = Topic::Objects(Kind::Policy(*kind));
+            let known = self.running.get(&topic).and_then(|running| running.resource.as_ref());
+            if known != Some(resource) {
+                info!(policy = kind.name(), resource = resource.plural, group = resource.group, "Served");
+                self.end(topic);
+                view.begin(topic, now);
+                self.policies(*kind, resource.clone());
+            }
+        }
+    }
+
+    fn objects<K>(&mut self, kind: Kind, read: fn(Box<K>) -> Object)
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let (api, resource) = (Api::all(self.client.clone()), ApiResource::erase::<K>(&()));
+        self.watch(kind, api, resource, move |object| read(Box::new(object)));
+    }
+
+    fn policies(&mut self, kind: PolicyKind, resource: ApiResource) {
+        let api = Api::all_with(self.client.clone(), &resource);
+        let read = move |policy| Object::Policy(Box::new(Policy::read(kind, &value(policy))));
+        self.watch(Kind::Policy(kind), api, resource, read);
+    }
+
+    fn watch<K, F>(&mut self, kind: Kind, api: Api<K>, resource: ApiResource, read: F)
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        F: Fn(K) -> Object + Send + Sync + 'static,
+    {
+        let outbox = self.outbox(Topic::Objects(kind));
+        let watcher = Watcher { api, resource: resource.clone(), read, outbox: outbox.clone() };
+        self.spawn(&outbox, Some(resource), watcher.run());
+    }
+
+    fn outbox(&mut self, topic: Topic) -> Outbox {
+        self.begun += 1;
+        Outbox { topic, watch: self.begun, events: self.events.clone() }
+    }
+
+    fn spawn(
+        &mut self,
+        outbox: &Outbox,
+        resource: Option<ApiResource>,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(run);
+        self.running.insert(outbox.topic, Running { id: outbox.watch, resource, task });
+    }
+
+    fn end(&mut self, topic: Topic) {
+        if let Some(running) = self.running.remove(&topic) {
+            running.task.abort();
+        }
+    }
+}
+
+/// A policy as its manifest has it; of its metadata only what says which one it is.
+fn value(policy: DynamicObject) -> Value {
+    let DynamicObject { types: _, metadata, mut data } = policy;
+    if let Value::Object(fields) = &mut data {
+        let metadata = json!({"name": metadata.name, "namespace": metadata.namespace});
+        fields.insert("metadata".to_owned(), metadata);
+    }
+    data
+}

@@ -1,0 +1,61 @@
+//! The two channels of a source: what it makes of its objects, and what it has to say of them.
+
+use std::sync::Arc;
+
+use model::Snapshot;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::source::SourceReport;
+
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
+    pub(crate) reports: watch::Sender<SourceReport>,
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// Before the snapshot: who sees it sees also what is missing from it.
+    pub(crate) fn report(&self, report: SourceReport) {
+        self.reports.send_if_modified(|known| {
+            for refusal in report.refusals.iter().filter(|refusal| !known.refusals.contains(refusal)) {
+                warn!(%refusal, "Refused");
+            }
+            for trouble in report.troubles.iter().filter(|trouble| trouble.error.is_some()) {
+                let said =
+                    known.troubles.iter().any(|t| (&t.watch, &t.error) == (&trouble.watch, &trouble.error));
+                if !said {
+                    warn!(%trouble, "Watch");
+                }
+            }
+            for past in &known.troubles {
+                if !report.troubles.iter().any(|trouble| trouble.watch == past.watch) {
+                    info!(watch = past.watch, since = %past.since, "Watching");
+                }
+            }
+            let changed = *known != report;
+            *known = report;
+            changed
+        });
+    }
+
+    /// Only what says something new gets a version of its own.
+    pub(crate) fn publish(&self, snapshot: impl FnOnce(u64) -> Arc<Snapshot>) {
+        self.snapshots.send_if_modified(|known| {
+            let next = snapshot(known.version + 1);
+            if known.version != 0 && next.same_content(known) {
+                return false;
+            }
+            info!(
+                version = next.version,
+                pods = next.pods().len(),
+                services = next.services().len(),
+                "Snapshot"
+            );
+            *known = next;
+            true
+        });
+    }
+}
