@@ -38,6 +38,8 @@ pub struct Admin {
     pub reports: watch::Receiver<SourceReport>,
     pub board: PhaseBoard,
     pub ready: watch::Receiver<bool>,
+    /// Why the cluster cannot be told which pods are captured.
+    pub telling: watch::Receiver<Option<String>>,
     pub proxy: Proxy,
     pub same_node: SameNode,
     pub log: LogFilter,
@@ -130,8 +132,14 @@ impl Admin {
         let ready = *self.ready.borrow();
         let mut problems = answers::problems(&rows);
         if !ready {
-            problems.push("not ready: the first snapshot is not in force yet".to_owned());
+            let why = if self.snapshot().version == 0 {
+                "the first snapshot is not complete"
+            } else {
+                "not all of its pods are captured"
+            };
+            problems.push(format!("not ready: {why} yet"));
         }
+        problems.extend(self.telling.borrow().clone());
         problems.extend(troubles.iter().map(ToString::to_string));
         problems.extend(answers::refusals(&self.proxy.refused()));
         let ended = self.proxy.reasons().into_iter().filter(|(_, connections)| *connections > 0);

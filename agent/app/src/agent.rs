@@ -8,7 +8,7 @@ use capture::{
     cgroup::{self, AgentCgroup},
     preflight,
 };
-use control::SourceReport;
+use control::{SourceReport, kubernetes::StatusWriter};
 use model::Snapshot;
 use proxy::Proxy;
 use tokio::{
@@ -25,6 +25,7 @@ use crate::{
     listeners::ProxyListeners,
     logging::LogFilter,
     pods::PhaseBoard,
+    redirection::Redirection,
     run_dir::{AgentFile, RunDir},
     source::Objects,
 };
@@ -76,6 +77,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     let (publish, snapshots) = watch::channel(Arc::<Snapshot>::default());
     let (report, reports) = watch::channel(SourceReport::default());
     let (reload, reloads) = mpsc::channel(1);
+    let client = objects.client().cloned();
     let mut source = tokio::spawn(objects.run(publish, report, reloads));
 
     let proxy = Proxy::new(proxy_config, options.node.as_str().into(), snapshots.clone())
@@ -94,6 +96,13 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         ready,
     };
     let enrolling = tokio::spawn(enroller.run(snapshots.clone()));
+    let (trouble, telling) = watch::channel(None);
+    if let Some(client) = client {
+        let writer = StatusWriter::new(client, &options.node);
+        let redirection =
+            Redirection { node: options.node.as_str().into(), writer, board: board.clone(), trouble };
+        tokio::spawn(redirection.run(snapshots.clone()));
+    }
     let admin = Admin {
         run_dir: run_dir.clone(),
         agent,
@@ -101,6 +110,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         reports,
         board,
         ready: is_ready,
+        telling,
         proxy: proxy.clone(),
         same_node: config.same_node,
         log,

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! In reading order: [`config`] · [`run_dir`] · [`source`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
-//! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) ·
+//! pods) · [`pods`] (what became of each) · `redirection` (what the cluster is
+//! told of it) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) ·
 //! `older` (connections that were there before) · `stopped` (what was dropped) · `neighbours` (what collides with
 //! capture) · [`why`] · [`answers`] ·
 //! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
@@ -29,6 +30,7 @@ mod neighbours;
 pub mod offline;
 mod older;
 pub mod pods;
+mod redirection;
 pub mod run_dir;
 pub mod source;
 mod stopped;

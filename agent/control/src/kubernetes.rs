@@ -35,11 +35,15 @@ mod connect;
 mod event;
 mod policies;
 mod request;
+mod status_writer;
 mod view;
 mod watcher;
 mod watches;
 
-pub use self::connect::ConnectError;
+pub use self::{
+    connect::ConnectError,
+    status_writer::{StatusWriter, WriteError},
+};
 use self::{view::View, watches::Watches};
 
 /// After the first change, others are taken along for so long: most come in groups.

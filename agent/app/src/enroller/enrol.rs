@@ -9,7 +9,9 @@ use netns::Netns;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{BREATH, Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, Work, chain, locate::Whereabouts};
+use super::{
+    BREATH, Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, Work, chain, locate::Whereabouts,
+};
 use crate::{
     older::{self, reset_is_due},
     pods::Phase,
