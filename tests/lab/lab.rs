@@ -243,9 +243,9 @@ fn a_standing_lab_outlives_its_maker_and_other_labs() {
     let inode = place.netns().inode();
     lab.leave().unwrap();
     drop(Lab::new("visitor").unwrap());
-    assert!(standing::all().contains(&id));
+    assert!(standing::all(standing::LAB).contains(&id));
     let inside = ["sh", "-c", "test \"$(readlink /proc/self/ns/net)\" = \"net:[$0]\"", &inode.to_string()];
-    let status = standing::exec("standing-client", &inside.map(str::to_owned)).unwrap();
+    let status = standing::exec(standing::LAB, "standing-client", &inside.map(str::to_owned)).unwrap();
     assert!(status.success(), "{status}");
     standing::down(&id).unwrap();
     drop(place);

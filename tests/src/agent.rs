@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
-    Node, Pod,
+    Pod,
     hold::Held,
     place::{PATIENCE, Place},
     process::{Io, Output, Process},
@@ -21,11 +21,22 @@ use crate::{
 /// A running agent, or one that was ended and can be started again.
 #[derive(Debug)]
 pub struct Agent {
-    node: Node,
-    /// In the namespace of the node, with a cgroup of its own, as in a DaemonSet.
-    place: Place,
+    post: Post,
     options: AgentOptions,
     process: Option<Process>,
+}
+
+/// Where an agent serves.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// In the namespaces of the node, with a cgroup of its own, as in a DaemonSet.
+    pub place: Place,
+    /// What Kubernetes calls the node.
+    pub node: String,
+    pub source: String,
+    pub run_dir: PathBuf,
+    /// What it has to say, across restarts.
+    pub log: PathBuf,
 }
 
 /// What `millstream agent` gets besides the source, the node and the run directory.
@@ -75,11 +86,16 @@ impl AgentOptions {
 // === impl Agent ===
 
 impl Agent {
-    pub(crate) fn start(node: Node, options: AgentOptions) -> Result<Self> {
-        let place = node.with_cgroup("agent")?;
-        let mut agent = Self { node, place, options, process: None };
+    /// Starts one, and waits until it is ready.
+    pub fn start(post: Post, options: AgentOptions) -> Result<Self> {
+        let mut agent = Self::new(post, options);
         agent.launch()?;
         Ok(agent)
+    }
+
+    /// One that was not started yet.
+    pub fn new(post: Post, options: AgentOptions) -> Self {
+        Self { post, options, process: None }
     }
 
     /// Starts it, after it was ended, and waits until it is ready.
@@ -90,21 +106,21 @@ impl Agent {
 
     /// Starts it without waiting for anything.
     pub fn launch_unready(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "the agent of {} runs already", self.node.name());
+        ensure!(self.process.is_none(), "the agent of {} runs already", self.post.node);
         let limited = self.options.files.map(|files| ["prlimit".into(), format!("--nofile={files}").into()]);
         let words = limited.into_iter().flatten().chain([millstream()?]).collect::<Vec<PathBuf>>();
-        let mut command = self.place.command(&words)?;
+        let mut command = self.post.place.command(&words)?;
         command
             .arg("agent")
             .arg("--source")
-            .arg(format!("file:{}", self.node.shared().id.manifests().display()))
+            .arg(&self.post.source)
             .arg("--node")
-            .arg(self.node.kubernetes_name())
+            .arg(&self.post.node)
             .arg("--run-dir")
-            .arg(self.node.run_dir())
+            .arg(&self.post.run_dir)
             .args(&self.options.args)
             .envs(self.options.env.iter().map(|(key, value)| (key, value)));
-        self.process = Some(Process::start(self.node.name(), command, Io::Log(&self.node.agent_log()))?);
+        self.process = Some(self.post.place.start(command, Io::Log(&self.post.log))?);
         Ok(())
     }
 
@@ -162,22 +178,24 @@ impl Agent {
     /// Changes how many files it may have open; the hard limit stays.
     pub fn limit_files(&self, files: u32) -> Result<()> {
         let pid = self.pid().context("the agent does not run")?;
-        let args = ["prlimit", &format!("--nofile={files}:"), "--pid", &pid.to_string()];
-        self.node.run(&args)?.stdout().map(drop)
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}:")).arg("--pid").arg(pid.to_string());
+        let status = command.status().context("cannot run prlimit")?;
+        ensure!(status.success(), "prlimit of the agent of {}: {status}", self.post.node);
+        Ok(())
     }
 
     /// The cgroup that it was started in.
     pub fn cgroup(&self) -> &Path {
-        self.place.cgroup()
-    }
-
-    pub fn node(&self) -> &Node {
-        &self.node
+        self.post.place.cgroup()
     }
 
     /// Runs `millstream ARGS --run-dir DIR` on the node, whether the agent runs or not.
     pub fn cli(&self, args: &[&str]) -> Result<Output> {
-        cli(&self.node, args)
+        let mut words = vec![millstream()?.into_os_string()];
+        words.extend(args.iter().map(Into::into));
+        words.extend(["--run-dir".into(), self.post.run_dir.clone().into_os_string()]);
+        self.post.place.run(&words)
     }
 
     /// The answer of a command in JSON.
@@ -196,8 +214,8 @@ impl Agent {
 
     /// All that it logged, across restarts.
     pub fn log(&self) -> Result<String> {
-        let path = self.node.agent_log();
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        let path = &self.post.log;
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     /// Leaves it running with the standing lab.
@@ -208,7 +226,7 @@ impl Agent {
     }
 
     /// `millstream wait …`: fails with the log of the agent when that does not come true.
-    fn wait(&self, what: &[&str]) -> Result<()> {
+    pub fn wait(&self, what: &[&str]) -> Result<()> {
         let args: Vec<_> = ["wait"].iter().chain(what).copied().chain(["--timeout", "60s"]).collect();
         let output = self.cli(&args)?;
         if !output.status.success() {
@@ -224,15 +242,6 @@ impl Agent {
     }
 
     fn running(&mut self) -> Result<Process> {
-        self.process.take().with_context(|| format!("the agent of {} does not run", self.node.name()))
+        self.process.take().with_context(|| format!("the agent of {} does not run", self.post.node))
     }
-}
-
-/// Runs `millstream ARGS --run-dir DIR` on a node.
-pub(crate) fn cli(node: &Node, args: &[&str]) -> Result<Output> {
-    let run_dir = node.run_dir();
-    let mut words = vec![millstream()?.into_os_string()];
-    words.extend(args.iter().map(Into::into));
-    words.extend(["--run-dir".into(), run_dir.into_os_string()]);
-    node.run(&words)
 }

@@ -9,6 +9,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+/// Where hierarchies are mounted, of either version.
+pub(crate) fn hierarchies() -> Result<Vec<PathBuf>> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(find(&mountinfo, &["cgroup2", "cgroup"]).collect())
+}
+
 /// Where cgroup v2 is mounted: not always at /sys/fs/cgroup, which may hold the controllers of v1.
 pub fn root() -> Result<PathBuf> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
@@ -16,9 +22,15 @@ pub fn root() -> Result<PathBuf> {
 }
 
 fn find_root(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
+    find(mountinfo, &["cgroup2"]).next()
+}
+
+/// Where file systems of these kinds are mounted.
+fn find(mountinfo: &str, kinds: &[&str]) -> impl Iterator<Item = PathBuf> {
+    mountinfo.lines().filter_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;
-        filesystem.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+        let kind = filesystem.split(' ').next()?;
+        kinds.contains(&kind).then(|| mount.split(' ').nth(4).map(PathBuf::from))?
     })
 }
 

@@ -33,7 +33,7 @@ impl Crowd {
             .arg("--connections")
             .arg(connections.to_string())
             .args(args);
-        Ok(Self(Process::start(pod.name(), command, Io::Piped)?))
+        Ok(Self(pod.start(command, Io::Piped)?))
     }
 
     /// Waits until each connection is open or has failed.

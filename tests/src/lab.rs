@@ -169,9 +169,14 @@ impl Lab {
     }
 
     /// Leaves the lab standing, until `standing::down`.
-    pub fn leave(mut self) -> Result<()> {
+    pub fn leave(self) -> Result<()> {
+        self.leave_as(standing::LAB)
+    }
+
+    /// The same for what is more than a lab, and is found by what it is.
+    pub fn leave_as(mut self, kind: &str) -> Result<()> {
         ensure!(self.shared.lifetime == Lifetime::Standing, "the programs of this lab end with us");
-        standing::record(self.id(), &self.nodes())?;
+        standing::record(self.id(), kind, &self.nodes())?;
         self.on_drop = OnDrop::Leave;
         Ok(())
     }

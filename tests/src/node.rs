@@ -13,8 +13,8 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    Agent, AgentOptions, PodBuilder,
-    address::{self, Families},
+    Agent, AgentOptions, PodBuilder, Post,
+    address::{self, Addresses, Families},
     lab::{Shared, lock},
     netlink::Route,
     place::Place,
@@ -64,7 +64,14 @@ impl Node {
 
     /// Starts the agent of this node and waits until it is ready.
     pub fn agent(&self, options: AgentOptions) -> Result<Agent> {
-        Agent::start(self.clone(), options)
+        let post = Post {
+            place: self.with_cgroup("agent")?,
+            node: self.kubernetes_name(),
+            source: format!("file:{}", self.0.shared.id.manifests().display()),
+            run_dir: self.run_dir(),
+            log: self.agent_log(),
+        };
+        Agent::start(post, options)
     }
 
     /// `spec.nodeName` of its pods.
@@ -92,7 +99,12 @@ impl Node {
         lock(&self.0.pods).clone()
     }
 
-    pub(crate) fn number(&self) -> u8 {
+    /// Its own addresses, on the wire.
+    pub fn addresses(&self) -> Addresses {
+        address::wire(self.0.number).addresses
+    }
+
+    pub fn number(&self) -> u8 {
         self.0.number
     }
 

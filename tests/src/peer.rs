@@ -60,7 +60,7 @@ pub enum Connected {
 }
 
 /// The program `peer`: built with the tests, found beside them.
-pub(crate) fn program() -> Result<PathBuf> {
+pub fn program() -> Result<PathBuf> {
     let own = env::current_exe()?;
     let dirs = own.ancestors().skip(1).take(2);
     let mut candidates = dirs.map(|dir| dir.join("peer"));
@@ -84,7 +84,7 @@ impl Server {
         let mut command = pod.command(&[program()?])?;
         command.args(["serve", "--name", pod.name(), "--mode"]).arg(mode.to_string()).arg("--listen");
         command.arg(addr.to_string()).args(args);
-        let mut process = Process::start(pod.name(), command, Io::Piped)?;
+        let mut process = pod.start(command, Io::Piped)?;
         let ready = process.json(PATIENCE)?;
         ensure!(ready["event"] == "ready", "the server said {ready}");
         Ok(Self { process, addr: parse(&ready["address"])? })
@@ -134,7 +134,7 @@ impl Client {
         let words: Vec<&OsStr> = under.iter().map(OsStr::new).chain([program.as_os_str()]).collect();
         let mut command = pod.command(&words)?;
         command.arg("dial").arg(addr.to_string()).args(args);
-        Ok(Self(Process::start(pod.name(), command, Io::Piped)?))
+        Ok(Self(pod.start(command, Io::Piped)?))
     }
 
     /// Waits for `connect` to end.
@@ -189,7 +189,7 @@ impl Load {
     pub(crate) fn start(pod: &Pod, addr: SocketAddr, args: &[&str]) -> Result<Self> {
         let mut command = pod.command(&[program()?])?;
         command.arg("load").arg(addr.to_string()).args(args);
-        let mut process = Process::start(pod.name(), command, Io::Piped)?;
+        let mut process = pod.start(command, Io::Piped)?;
         let ready = process.json(PATIENCE)?;
         ensure!(ready["event"] == "ready", "the load said {ready}");
         Ok(Self(process))

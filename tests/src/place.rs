@@ -1,4 +1,4 @@
-//! Where programs run: a network namespace together with a cgroup.
+//! Where programs run: a network namespace together with a cgroup, and perhaps a holder.
 
 use std::{
     ffi::OsStr,
@@ -19,12 +19,14 @@ use nix::{
 };
 
 use crate::{
-    cgroup, namespace, netlink,
-    process::{Io, Output, Process},
+    cgroup,
+    holder::Holder,
+    namespace, netlink,
+    process::{Io, Output, Process, Spawner},
 };
 
 /// Long enough for anything that is not broken, on a machine that is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A pod or a node, as far as programs are concerned.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct Place {
     netns: Arc<Netns>,
     cgroup: PathBuf,
     lifetime: Lifetime,
+    /// Where it is a machine of its own.
+    holder: Option<Arc<Holder>>,
 }
 
 /// How long programs live.
@@ -51,8 +55,14 @@ impl Place {
     /// Makes a namespace and a cgroup. `name` is what people call it, `netns_name` is unique on the machine.
     pub(crate) fn create(name: &str, netns_name: &str, cgroup: PathBuf, lifetime: Lifetime) -> Result<Self> {
         let netns = Arc::new(namespace::create(netns_name)?);
-        let place =
-            Self { name: name.to_owned(), netns_path: namespace::path(netns_name), netns, cgroup, lifetime };
+        let place = Self {
+            name: name.to_owned(),
+            netns_path: namespace::path(netns_name),
+            netns,
+            cgroup,
+            lifetime,
+            holder: None,
+        };
         cgroup::create(&place.cgroup)?;
         // Addresses are usable at once, link-local ones too.
         for interfaces in ["all", "default"] {
@@ -70,6 +80,7 @@ impl Place {
             netns: Arc::new(Netns::open(netns_path)?),
             cgroup: cgroup.to_owned(),
             lifetime: Lifetime::WithUs,
+            holder: None,
         })
     }
 
@@ -90,10 +101,17 @@ impl Place {
     }
 
     /// The same namespace with a cgroup of its own, below.
-    pub(crate) fn with_cgroup(&self, name: &str) -> Result<Self> {
+    pub fn with_cgroup(&self, name: &str) -> Result<Self> {
         let cgroup = self.cgroup.join(name);
         cgroup::create(&cgroup)?;
         Ok(Self { cgroup, ..self.clone() })
+    }
+
+    /// Makes its cgroup in the other hierarchies, too. The path, which is the same in all.
+    pub fn cgroup_everywhere(&self) -> Result<String> {
+        let path = self.cgroup.strip_prefix(cgroup::root()?).context("its cgroup is of version 2")?;
+        cgroup::hierarchies()?.iter().try_for_each(|root| cgroup::create(&root.join(path)))?;
+        Ok(format!("/{}", path.display()))
     }
 
     /// Runs a program to its end. It is killed, and this fails, if that takes longer than anything should.
@@ -109,7 +127,38 @@ impl Place {
 
     /// Starts a program that is killed when the handle is dropped.
     pub fn spawn<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Process> {
-        Process::start(&self.name, self.command(args)?, Io::Piped)
+        self.start(self.command(args)?, Io::Piped)
+    }
+
+    /// Starts a command that was made by [`Self::command`].
+    pub fn start(&self, command: Command, io: Io<'_>) -> Result<Process> {
+        let spawner = self.holder.as_ref().map_or_else(Spawner::common, |holder| holder.spawner.clone());
+        Process::start(&self.name, command, io, &spawner)
+    }
+
+    /// The same place as a machine of its own, with its own processes and mounts, until [`Self::kill`]. `mounts` are
+    /// lines of a shell.
+    pub fn with_holder(&self, mounts: &str) -> Result<Self> {
+        let plain = Self { holder: None, ..self.clone() };
+        let holder = Holder::start(&plain, mounts)?;
+        Ok(Self { holder: Some(Arc::new(holder)), ..plain })
+    }
+
+    /// The first process of a machine of its own.
+    pub fn holder(&self) -> Option<u32> {
+        self.holder.as_ref().and_then(|holder| holder.pid())
+    }
+
+    /// Ends a machine of its own, and all that runs there, as when the power fails.
+    pub fn kill(&self) -> Result<()> {
+        self.holder.as_ref().map_or(Ok(()), |holder| holder.kill())
+    }
+
+    /// Leaves a machine of its own running after we are gone.
+    pub fn leave(&self) {
+        if let Some(holder) = &self.holder {
+            holder.leave();
+        }
     }
 
     /// Runs `f` on this thread inside the namespace. The thread stays in the cgroup of the test.
@@ -157,15 +206,19 @@ impl Place {
         let netns = self.netns.clone();
         let lifetime = self.lifetime;
         let mut procs = self.open_procs()?;
+        let holder = self.holder.clone();
         let enter = move || -> io::Result<()> {
             procs.write_all(b"0\n")?;
             setns(&netns, CloneFlags::CLONE_NEWNET)?;
+            if let Some(holder) = &holder {
+                setns(&holder.mounts, CloneFlags::CLONE_NEWNS)?;
+            }
             if lifetime == Lifetime::WithUs {
                 set_pdeathsig(Signal::SIGKILL)?;
             }
             Ok(())
         };
-        // SAFETY: between fork and exec `enter` only makes three system calls; it neither allocates nor
+        // SAFETY: between fork and exec `enter` only makes a few system calls; it neither allocates nor
         // locks.
         unsafe { command.pre_exec(enter) };
         Ok(command)

@@ -2,7 +2,7 @@
 
 use std::{
     fs::OpenOptions,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{
@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
+    sched::{CloneFlags, unshare},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -44,8 +45,8 @@ pub struct Output {
 }
 
 /// What becomes of standard output and error.
-#[derive(Clone, Copy)]
-pub(crate) enum Io<'a> {
+#[derive(Clone, Copy, Debug)]
+pub enum Io<'a> {
     Piped,
     /// Both are appended to a file.
     Log(&'a Path),
@@ -57,25 +58,56 @@ enum OnDrop {
     Leave,
 }
 
-type Job = (Command, Sender<std::io::Result<Child>>);
+/// A thread that starts children, and ends after the last handle to it: the kernel takes the end of the *thread*
+/// that started a child for the death of its parent (prctl(2), PR_SET_PDEATHSIG).
+#[derive(Clone, Debug)]
+pub(crate) struct Spawner(Sender<Job>);
 
-/// All children are started by one thread that never ends: the kernel takes the end of the *thread* that
-/// started a child for the death of its parent (prctl(2), PR_SET_PDEATHSIG).
-static SPAWNER: LazyLock<Sender<Job>> = LazyLock::new(|| {
-    let (jobs, receiver) = mpsc::channel::<Job>();
-    thread::spawn(move || {
-        for (mut command, answer) in receiver {
-            // The asker waits for the answer, so it is there to take it.
-            let _ = answer.send(command.spawn());
-        }
-    });
-    jobs
-});
+type Job = (Command, Sender<io::Result<Child>>);
+
+/// For children in the PID namespace of ours: never ends.
+static COMMON: LazyLock<Spawner> = LazyLock::new(|| Spawner::new(|| Ok(())));
+
+// === impl Spawner ===
+
+impl Spawner {
+    pub(crate) fn common() -> Self {
+        COMMON.clone()
+    }
+
+    /// Its children are in a PID namespace of their own, of which the first child is the first process.
+    pub(crate) fn with_own_processes() -> Self {
+        Self::new(|| Ok(unshare(CloneFlags::CLONE_NEWPID)?))
+    }
+
+    /// `prepare` runs on the thread, before the first child is started.
+    fn new(prepare: fn() -> io::Result<()>) -> Self {
+        let (jobs, receiver) = mpsc::channel::<Job>();
+        thread::spawn(move || {
+            let prepared = prepare();
+            for (mut command, answer) in receiver {
+                let spawned = match &prepared {
+                    Ok(()) => command.spawn(),
+                    Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
+                };
+                // The asker waits for the answer, so it is there to take it.
+                let _ = answer.send(spawned);
+            }
+        });
+        Self(jobs)
+    }
+
+    fn spawn(&self, command: Command) -> Result<Child> {
+        let (answer, answered) = mpsc::channel();
+        self.0.send((command, answer)).context("the spawner thread is gone")?;
+        Ok(answered.recv().context("the spawner thread is gone")??)
+    }
+}
 
 // === impl Process ===
 
 impl Process {
-    pub(crate) fn start(place: &str, mut command: Command, io: Io<'_>) -> Result<Self> {
+    pub(crate) fn start(place: &str, mut command: Command, io: Io<'_>, spawner: &Spawner) -> Result<Self> {
         let label = format!("`{}` in {place}", spell(&command));
         command.stdin(Stdio::piped());
         match io {
@@ -85,10 +117,7 @@ impl Process {
                 command.stdout(log.try_clone()?).stderr(log)
             }
         };
-        let (answer, answered) = mpsc::channel();
-        SPAWNER.send((command, answer)).context("the spawner thread is gone")?;
-        let spawned = answered.recv().context("the spawner thread is gone")?;
-        let mut child = spawned.with_context(|| format!("cannot start {label}"))?;
+        let mut child = spawner.spawn(command).with_context(|| format!("cannot start {label}"))?;
 
         let (lines, stdout) = mpsc::channel();
         if let Some(pipe) = child.stdout.take() {
@@ -173,7 +202,7 @@ impl Process {
     }
 
     /// Leaves it running after we are gone.
-    pub(crate) fn leave(mut self) {
+    pub fn leave(mut self) {
         self.on_drop = OnDrop::Leave;
     }
 

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::{Lab, LabId, Node, Place, shop::Shop, teardown};
 
+/// What a plain lab is left as.
+pub const LAB: &str = "lab";
 /// What is written down about a standing lab.
 const RECORD: &str = "standing.json";
 
@@ -19,14 +21,14 @@ pub fn down(id: &LabId) -> Result<()> {
     teardown::raze(id)
 }
 
-/// The labs that stand.
-pub fn all() -> Vec<LabId> {
-    LabId::all().into_iter().filter(is_recorded).collect()
+/// The labs that stand, of those that were left as this.
+pub fn all(kind: &str) -> Vec<LabId> {
+    LabId::all().into_iter().filter(|id| read_record(id).is_ok_and(|record| record["kind"] == kind)).collect()
 }
 
-/// Runs a command in a pod or on a node of a standing lab, on the terminal of the caller.
-pub fn exec(place: &str, command: &[String]) -> Result<ExitStatus> {
-    let place = find(place)?;
+/// Runs a command in a pod or on a node of a standing lab of this kind, on the terminal of the caller.
+pub fn exec(kind: &str, place: &str, command: &[String]) -> Result<ExitStatus> {
+    let place = find(kind, place)?;
     place.command(command)?.status().with_context(|| format!("cannot run {command:?} in {}", place.name()))
 }
 
@@ -60,15 +62,21 @@ pub(crate) fn is_recorded(id: &LabId) -> bool {
     record_file(id).exists()
 }
 
-pub(crate) fn record(id: &LabId, nodes: &[Node]) -> Result<()> {
+pub(crate) fn record(id: &LabId, kind: &str, nodes: &[Node]) -> Result<()> {
     let mut places = Vec::new();
     for node in nodes {
         places.push(describe(node));
         places.extend(node.pods().iter().map(describe));
     }
     let path = record_file(id);
-    let text = serde_json::to_string_pretty(&json!({ "places": places }))?;
+    let text = serde_json::to_string_pretty(&json!({ "kind": kind, "places": places }))?;
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn read_record(id: &LabId) -> Result<Value> {
+    let path = record_file(id);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
 }
 
 fn record_file(id: &LabId) -> PathBuf {
@@ -79,11 +87,10 @@ fn describe(place: &Place) -> Value {
     json!({"name": place.name(), "netns": place.netns_path(), "cgroup": place.cgroup()})
 }
 
-fn find(name: &str) -> Result<Place> {
+fn find(kind: &str, name: &str) -> Result<Place> {
     let mut names = Vec::new();
-    for id in all() {
-        let text = fs::read_to_string(record_file(&id))?;
-        let record: Value = serde_json::from_str(&text)?;
+    for id in all(kind) {
+        let record = read_record(&id)?;
         for place in record["places"].as_array().into_iter().flatten() {
             let field = |key: &str| place[key].as_str().unwrap_or_default();
             if field("name") == name {

@@ -34,7 +34,7 @@ pub(crate) fn raze(id: &LabId) -> Result<()> {
         kill_all(id, &cgroup),
         clean_up(id, &cgroup),
         remove_all(&namespaces(id), namespace::remove),
-        cgroup::remove(&cgroup),
+        remove_all(&cgroups(id), cgroup::remove),
         remove_all(&pins(id), remove_tree),
         remove_tree(&id.dir()),
         remove_file(&id.lock_file()),
@@ -50,8 +50,8 @@ pub(crate) fn leftovers(id: &LabId) -> Vec<String> {
     };
     note("namespace", namespaces(id));
     note("pins", pins(id));
-    let cgroup = id.cgroup().ok();
-    note("file", cgroup.into_iter().chain([id.dir(), id.lock_file()]).filter(|p| p.exists()).collect());
+    note("cgroup", cgroups(id));
+    note("file", [id.dir(), id.lock_file()].into_iter().filter(|path| path.exists()).collect());
     let mounts = fs::read("/proc/self/mounts").unwrap_or_default();
     let mine = id.netns("");
     for line in mounts.split(|byte| *byte == b'\n') {
@@ -117,10 +117,21 @@ fn namespaces(id: &LabId) -> Vec<PathBuf> {
     namespace::list(&id.netns(""))
 }
 
+/// Its own in every hierarchy, and those that its agents made for themselves and had no time to remove.
+fn cgroups(id: &LabId) -> Vec<PathBuf> {
+    let own = id.cgroups().unwrap_or_default();
+    let root = cgroup::root().ok();
+    let agents = root.iter().flat_map(|root| starting_with(root, &format!("millstream-{}", id.node(""))));
+    own.into_iter().chain(agents).filter(|path| path.exists()).collect()
+}
+
 fn pins(id: &LabId) -> Vec<PathBuf> {
-    let entries = fs::read_dir(PINS).into_iter().flatten().flatten();
-    let prefix = id.node("");
-    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+    starting_with(Path::new(PINS), &id.node(""))
+}
+
+fn starting_with(dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
     ours.map(|entry| entry.path()).collect()
 }
 

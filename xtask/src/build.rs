@@ -33,6 +33,12 @@ pub(crate) fn release_with_lab(workspace: &Workspace) -> Result<()> {
     shell::run(workspace.cargo().args(["build", "--locked", "--package", "harness"]))
 }
 
+/// The program of standing clusters, and those that run in their pods.
+pub(crate) fn clusters(workspace: &Workspace) -> Result<()> {
+    shell::step("build the clusters");
+    shell::run(workspace.cargo().args(["build", "--locked", "--package", "harness", "--package", "cluster"]))
+}
+
 /// The lab tests as one program, to run elsewhere.
 pub(crate) fn lab_tests(workspace: &Workspace) -> Result<PathBuf> {
     shell::step("build the lab tests");

@@ -11,6 +11,7 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod build;
+mod cluster;
 mod demo;
 mod ebpf;
 mod lab;
@@ -37,7 +38,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Install what is missing to build and run everything (Debian, as root); elsewhere say what is missing
-    Setup,
+    Setup(setup::Args),
     /// Build the eBPF programs, then the `millstream` binary with the programs inside
     Build(build::Args),
     /// Show the product at work: two services in pods of a lab, before and after the label
@@ -48,6 +49,8 @@ enum Command {
     Lint,
     /// A standing lab to play with: two nodes, five pods, three services
     Lab(lab::Args),
+    /// A standing Kubernetes cluster to play with: a control plane and two nodes
+    Cluster(cluster::Args),
     /// Another kernel, in a small virtual machine: run a command there
     Vm(vm::Args),
     /// How fast it is, beside no mesh and beside what it replaces
@@ -67,12 +70,13 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<()> {
     let workspace = Workspace::locate()?;
     match command {
-        Command::Setup => setup::run(),
+        Command::Setup(args) => setup::command(&workspace, args),
         Command::Build(args) => build::run(&workspace, args),
         Command::Demo(args) => demo::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Lint => lint::run(&workspace),
         Command::Lab(args) => lab::run(&workspace, args),
+        Command::Cluster(args) => cluster::run(&workspace, args),
         Command::Vm(args) => vm::run(&workspace, args),
         Command::Bench(args) => bench::run(&workspace, args),
     }

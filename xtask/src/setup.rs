@@ -6,13 +6,29 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
 use crate::{
     ebpf::{self, LINKER_VERSION, Toolchain},
     shell,
-    workspace::{cargo, is_root},
+    workspace::{Workspace, cargo, is_root},
 };
+
+mod go;
+pub(crate) mod kubernetes;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[arg(value_enum)]
+    what: Option<What>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum What {
+    /// The parts of a Kubernetes cluster, too: built from source, once, in about eight minutes
+    Kubernetes,
+}
 
 /// Debian's names; all in bookworm with its security updates.
 const COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
@@ -27,6 +43,15 @@ struct Missing {
     linker: bool,
     /// Programs that the demo and the tests run inside pods, by the package that has them.
     tools: Vec<&'static str>,
+}
+
+/// What is asked for by `cargo xtask setup`.
+pub(crate) fn command(workspace: &Workspace, args: &Args) -> Result<()> {
+    run()?;
+    match args.what {
+        None => Ok(()),
+        Some(What::Kubernetes) => kubernetes::run(workspace).map(drop),
+    }
 }
 
 pub(crate) fn run() -> Result<()> {
@@ -144,6 +169,24 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     // No package lists, or old ones that name what the mirror no longer has.
     update_packages()?;
     shell::run(&mut install())
+}
+
+/// Unpacks a package of Debian into a folder of its own, without installing it.
+pub(crate) fn unpack_package(package: &str, into: &Path) -> Result<()> {
+    fs::create_dir_all(into).with_context(|| format!("create {}", into.display()))?;
+    let download = || {
+        let mut command = apt_get();
+        command.args(["download", package]).current_dir(into);
+        command
+    };
+    if !(has_lists() && shell::status(&mut download())?.success()) {
+        update_packages()?;
+        shell::run(&mut download())?;
+    }
+    let files = fs::read_dir(into)?.collect::<Result<Vec<_>, _>>()?;
+    let archive = files.first().with_context(|| format!("apt-get downloaded nothing for {package}"))?.path();
+    shell::run(Command::new("dpkg").arg("--extract").arg(&archive).arg(into))?;
+    fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))
 }
 
 /// Has apt learn which packages there are.

@@ -34,6 +34,8 @@ enum Suite {
     Lab,
     /// The lab on other kernels, each in a virtual machine: the tests of what kernels differ in
     Kernels,
+    /// The agent on Kubernetes clusters of two nodes: built, once, from source
+    Kubernetes,
     /// The seed corpora of the fuzzed parsers
     Seeds,
     All,
@@ -76,6 +78,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             demo_without_powers()
         }
         Suite::Lab => lab(missing),
+        Suite::Kubernetes => {
+            ensure!(missing.is_none(), "the tests did not run: {}", missing.unwrap_or_default());
+            kubernetes(workspace, filter)
+        }
         Suite::All => {
             unit(workspace, filter, missing)?;
             lab(missing)
@@ -112,7 +118,7 @@ fn unit(workspace: &Workspace, filter: Option<&str>, missing: Option<&str>) -> R
     shell::run(
         workspace
             .cargo()
-            .args(["test", "--workspace", "--exclude", "harness", "--locked", "--"])
+            .args(["test", "--workspace", "--exclude", "harness", "--exclude", "cluster", "--locked", "--"])
             .args(filter),
     )
 }
@@ -127,6 +133,25 @@ fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
             .args(filter)
             .env("MILLSTREAM_BIN", workspace.millstream())
             // Errors name what they were about; where they were made would bury that.
+            .env("RUST_LIB_BACKTRACE", "0"),
+    )
+}
+
+fn kubernetes(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
+    let programs = setup::kubernetes::run(workspace)?;
+    setup::mount_bpffs()?;
+    build::release(workspace)?;
+    build::clusters(workspace)?;
+    shell::step("tests on clusters");
+    shell::run(
+        workspace
+            .cargo()
+            .args(["test", "--package", "cluster", "--locked", "--"])
+            // A cluster keeps both cores busy.
+            .arg("--test-threads=1")
+            .args(filter)
+            .env(setup::kubernetes::PROGRAMS, programs)
+            .env("MILLSTREAM_BIN", workspace.millstream())
             .env("RUST_LIB_BACKTRACE", "0"),
     )
 }

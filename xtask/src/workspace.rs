@@ -106,6 +106,16 @@ pub(crate) fn cargo_bin() -> Result<PathBuf> {
     Ok(home.join("bin"))
 }
 
+/// What takes long to get and is of no one checkout.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let dir = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
+        (Some(dir), _) => PathBuf::from(dir),
+        (None, Some(home)) => Path::new(&home).join(".cache"),
+        (None, None) => bail!("neither XDG_CACHE_HOME nor HOME is set"),
+    };
+    Ok(dir.join("millstream"))
+}
+
 pub(crate) fn is_root() -> bool {
     shell::output(Command::new("id").arg("-u")).as_deref() == Some("0")
 }

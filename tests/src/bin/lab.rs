@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn up() -> Result<ExitCode> {
-    if let Some(id) = standing::all().first() {
+    if let Some(id) = standing::all(standing::LAB).first() {
         bail!("the lab {id} stands already; `cargo xtask lab down` takes it down");
     }
     let lab = Lab::standing("play")?;
@@ -62,7 +62,7 @@ fn up() -> Result<ExitCode> {
 }
 
 fn down() -> Result<ExitCode> {
-    for id in standing::all() {
+    for id in standing::all(standing::LAB) {
         standing::down(&id)?;
         println!("the lab {id} is gone");
     }
@@ -70,7 +70,7 @@ fn down() -> Result<ExitCode> {
 }
 
 fn exec(place: &str, command: &[String]) -> Result<ExitCode> {
-    let status = standing::exec(place, command)?;
+    let status = standing::exec(standing::LAB, place, command)?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -34,7 +34,8 @@ impl LabId {
         dirs.map(|entry| Self(entry.file_name().to_string_lossy().into_owned())).collect()
     }
 
-    pub(crate) fn dir(&self) -> PathBuf {
+    /// Where all of its files are.
+    pub fn dir(&self) -> PathBuf {
         Path::new(BASE).join(&self.0)
     }
 
@@ -60,7 +61,16 @@ impl LabId {
     }
 
     pub(crate) fn cgroup(&self) -> Result<PathBuf> {
-        Ok(cgroup::root()?.join(format!("ms-{self}")))
+        Ok(cgroup::root()?.join(self.cgroup_name()))
+    }
+
+    /// Its cgroups in all hierarchies, those of version 1 too: nodes of a cluster have pods there.
+    pub(crate) fn cgroups(&self) -> Result<Vec<PathBuf>> {
+        Ok(cgroup::hierarchies()?.into_iter().map(|root| root.join(self.cgroup_name())).collect())
+    }
+
+    fn cgroup_name(&self) -> String {
+        format!("ms-{self}")
     }
 
     /// The name of a namespace under /run/netns.

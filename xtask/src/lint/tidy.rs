@@ -11,7 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
@@ -25,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("cli", &["app", "model", "capture"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),
+    ("cluster", &["harness"]),
     ("vm", &[]),
     ("xtask", &["vm"]),
 ];

@@ -1,15 +1,11 @@
 //! Kernels to boot: Debian's packages, fetched and unpacked, not installed.
 
-use std::{
-    env, fmt, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fmt, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::shell;
+use crate::{setup::unpack_package, shell, workspace::cache};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Release {
@@ -78,8 +74,8 @@ impl Kernel {
             if part.exists() {
                 fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
             }
-            fs::create_dir_all(&part).with_context(|| format!("create {}", part.display()))?;
-            unpack(&package, &version, &part)?;
+            unpack_package(&package, &part)?;
+            shell::run(Command::new("/usr/sbin/depmod").arg("--basedir").arg(&part).arg(&version))?;
             fs::rename(&part, &root).with_context(|| format!("rename {}", part.display()))?;
         }
         Ok(Self { version, root })
@@ -112,23 +108,4 @@ fn newest(metapackage: &str) -> Result<String> {
     ask().with_context(|| {
         format!("apt knows no package {metapackage}: is this Debian 12 with its security updates?")
     })
-}
-
-fn unpack(package: &str, version: &str, into: &Path) -> Result<()> {
-    shell::run(Command::new("apt-get").args(["--quiet", "--quiet", "download", package]).current_dir(into))?;
-    let files = fs::read_dir(into)?.collect::<Result<Vec<_>, _>>()?;
-    let archive = files.first().with_context(|| format!("apt-get downloaded nothing for {package}"))?.path();
-    shell::run(Command::new("dpkg").arg("--extract").arg(&archive).arg(into))?;
-    fs::remove_file(&archive)?;
-    shell::run(Command::new("/usr/sbin/depmod").arg("--basedir").arg(into).arg(version))
-}
-
-/// What takes long to get and is of no one checkout.
-fn cache() -> Result<PathBuf> {
-    let dir = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
-        (Some(dir), _) => PathBuf::from(dir),
-        (None, Some(home)) => Path::new(&home).join(".cache"),
-        (None, None) => anyhow::bail!("neither XDG_CACHE_HOME nor HOME is set"),
-    };
-    Ok(dir.join("millstream"))
 }

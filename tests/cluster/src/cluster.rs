@@ -1,0 +1,183 @@
+//! A cluster, from the first certificate to the last trace of it.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use anyhow::{Context, Result};
+use harness::{Lab, LabId, Output, PATIENCE};
+
+use crate::{
+    control_plane::{ControlPlane, server},
+    image,
+    node::{Membership, Node},
+    pki::Pki,
+    standing,
+};
+
+/// A running cluster; dropping it removes everything.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The first to be dropped: it ends whatever runs, after a look at it was possible.
+    lab: Option<Lab>,
+    control: ControlPlane,
+    nodes: Vec<Node>,
+}
+
+const NODES: [&str; 2] = ["n1", "n2"];
+const CONTROL: &str = "control";
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// A control plane and two nodes, `n1` and `n2`, both ready. `name` is one word of lower-case letters and digits.
+    pub fn start(name: &str) -> Result<Self> {
+        Self::with_nodes(Lab::new(name)?, &NODES)
+    }
+
+    /// A control plane alone: pods are never run, but everything else is as in a whole cluster.
+    pub fn api(name: &str) -> Result<Self> {
+        Self::with_nodes(Lab::new(name)?, &[])
+    }
+
+    /// A cluster of two nodes that can be left standing with [`Self::leave`].
+    pub fn standing(name: &str) -> Result<Self> {
+        let lab = Lab::standing(name)?;
+        lab.raze_on_signal();
+        Self::with_nodes(lab, &NODES)
+    }
+
+    fn with_nodes(lab: Lab, names: &[&str]) -> Result<Self> {
+        let networks: Vec<_> = names.iter().map(|name| lab.node(name)).collect::<Result<_>>()?;
+        let control = lab.node(CONTROL)?;
+        let dir = lab.id().dir();
+        let pki = Pki::create(&dir.join("pki"))?;
+        let address = control.addresses().v4.into();
+        let own = dir.join(CONTROL);
+        fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
+        let place = control.with_cgroup("system")?;
+        let control = ControlPlane::start(place, address, &own, &pki)?;
+        let mut cluster = Self { lab: Some(lab), control, nodes: Vec::new() };
+        let image = dir.join("image.tar");
+        if !networks.is_empty() {
+            image::write(&image)?;
+        }
+        for network in networks {
+            let membership = Membership {
+                lab: cluster.id(),
+                pki: &pki,
+                server: &server(address),
+                kubeconfig: cluster.control.kubeconfig(),
+                image: &image,
+            };
+            let node = Node::start(network, &membership)?;
+            cluster.nodes.push(node);
+        }
+        for node in &cluster.nodes {
+            cluster.wait_ready(node).with_context(|| cluster.autopsy())?;
+        }
+        Ok(cluster)
+    }
+
+    /// The name that everything of this cluster bears.
+    pub fn id(&self) -> &LabId {
+        self.lab.as_ref().expect("only `leave` takes the lab, and it takes the cluster").id()
+    }
+
+    /// For an administrator, from any place in the cluster. The API server is not to be reached from elsewhere.
+    pub fn kubeconfig(&self) -> &Path {
+        self.control.kubeconfig()
+    }
+
+    /// A file of the cluster's own, for whatever a test wants to leave with it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.id().dir().join(name)
+    }
+
+    /// Runs `kubectl` as an administrator.
+    pub fn kubectl(&self, args: &[&str]) -> Result<Output> {
+        self.control.kubectl(args, None)
+    }
+
+    /// `kubectl apply` with these manifests.
+    pub fn apply(&self, yaml: &str) -> Result<()> {
+        self.control.kubectl(&["apply", "--filename=-"], Some(yaml))?.stdout().map(drop)
+    }
+
+    /// Waits for a condition as `kubectl wait` knows them, and tells what there is where it does not come true.
+    pub fn wait(&self, args: &[&str]) -> Result<()> {
+        let timeout = format!("--timeout={}s", PATIENCE.as_secs() - 10);
+        let args: Vec<_> = ["wait", &timeout].iter().chain(args).copied().collect();
+        self.kubectl(&args)?.stdout().map(drop)
+    }
+
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        let node = self.nodes.iter().find(|node| node.short_name() == name);
+        node.with_context(|| format!("cluster {} has no node {name:?}", self.id()))
+    }
+
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Where the control plane runs, and `kubectl`: a network from which everything is reached.
+    pub fn control(&self) -> &harness::Place {
+        self.control.place()
+    }
+
+    /// Waits until the node is ready for pods.
+    pub fn wait_ready(&self, node: &Node) -> Result<()> {
+        let object = format!("node/{}", node.name());
+        self.wait(&["--for=create", &object])?;
+        self.wait(&["--for=condition=Ready", &object])
+    }
+
+    /// SIGKILL: connections to it are reset, and new ones refused.
+    pub fn stop_api_server(&self) -> Result<()> {
+        self.control.stop_api_server()
+    }
+
+    /// Starts it and waits until it is ready.
+    pub fn start_api_server(&self) -> Result<()> {
+        self.control.start_api_server()
+    }
+
+    /// Everything on this machine that still bears the name of a cluster. Empty when it is gone.
+    pub fn leftovers(id: &LabId) -> Vec<String> {
+        Lab::leftovers(id)
+    }
+
+    /// Leaves it standing, until `standing::down`.
+    pub fn leave(mut self) -> Result<()> {
+        standing::record(&self)?;
+        self.control.leave();
+        self.nodes.iter().for_each(Node::leave);
+        self.lab.take().map_or(Ok(()), |lab| lab.leave_as(standing::KIND))
+    }
+
+    /// What somebody needs who wants to know why something failed.
+    pub fn autopsy(&self) -> String {
+        let mut text = format!("cluster {}: pods, nodes and control plane\n", self.id());
+        let question = ["get", "pods", "--all-namespaces", "--output=wide", "--request-timeout=5s"];
+        if let Ok(pods) = self.kubectl(&question) {
+            text.push_str(pods.any_stdout());
+            text.push('\n');
+        }
+        for node in &self.nodes {
+            text.push_str(&node.autopsy());
+        }
+        text + &self.control.last_words()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.lab.is_some() && thread::panicking() {
+            // Straight to standard error: what goes through `eprintln!` is shown only when the test has ended.
+            let _ = io::stderr().write_all(self.autopsy().as_bytes());
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The tests on Kubernetes clusters: `cargo xtask test kubernetes`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod clusters;
