@@ -1,8 +1,17 @@
 //! What the clusters themselves promise to the tests.
 
-use std::{panic, thread};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    panic,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use cluster::{Cluster, IMAGE};
+use harness::PATIENCE;
+use serde_json::Value;
 
 /// Two servers, one on each node, and a service before them.
 fn shop() -> String {
@@ -79,4 +88,97 @@ fn nothing_is_left_of_a_cluster_whose_test_panics() {
     });
     assert!(test.join().is_err());
     assert_eq!(Cluster::leftovers(&id.recv().unwrap()), Vec::<String>::new());
+}
+
+#[test]
+fn pods_on_both_nodes_become_ready_and_reach_each_other_by_the_address_of_a_service() {
+    let cluster = Cluster::start("whole").unwrap();
+    let pods = open_shop(&cluster);
+    let nodes: BTreeSet<_> = pods.iter().map(|pod| pod["spec"]["nodeName"].as_str().unwrap()).collect();
+    let expected: BTreeSet<_> = cluster.nodes().iter().map(|node| node.name()).collect();
+    assert_eq!(nodes, expected);
+
+    let service = cluster.kubectl(&["get", "service/web", "--namespace=shop", "--output=json"]).unwrap();
+    let service = service.json().unwrap();
+    let names: BTreeSet<_> = pods.iter().map(|pod| pod["metadata"]["name"].as_str().unwrap()).collect();
+    for vip in service["spec"]["clusterIPs"].as_array().unwrap() {
+        let vip = vip.as_str().unwrap().parse::<IpAddr>().unwrap();
+        let url = format!("http://{}/", SocketAddr::new(vip, 80));
+        for client in &names {
+            // kube-proxy throws a die for each connection: in the end it comes to both.
+            let mut answered = BTreeSet::new();
+            wait_for(|| {
+                answered.insert(exec(&cluster, client, &["wget", "-q", "-O-", &url]));
+                answered.iter().map(String::as_str).eq(names.iter().copied())
+            });
+        }
+    }
+
+    let id = cluster.id().clone();
+    drop(cluster);
+    assert_eq!(Cluster::leftovers(&id), Vec::<String>::new());
+}
+
+#[test]
+fn a_node_goes_on_after_its_kubelet_or_containerd_was_killed_and_comes_back_after_a_reboot() {
+    let cluster = Cluster::start("faults").unwrap();
+    let pods = open_shop(&cluster);
+    let node = cluster.node("n1").unwrap();
+    let pod = pods.iter().find(|pod| pod["spec"]["nodeName"] == node.name()).unwrap();
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    let restarts = || {
+        let pod = cluster.kubectl(&["get", "pod", name, "--namespace=shop", "--output=json"]).unwrap();
+        pod.json().unwrap()["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap()
+    };
+
+    node.kill_kubelet().unwrap();
+    node.start_kubelet().unwrap();
+    node.kill_containerd().unwrap();
+    node.start_containerd().unwrap();
+    wait_for(|| try_exec(&cluster, name, &["true"]).is_ok());
+    assert_eq!(restarts(), 0);
+
+    let mark = |place: &str| format!("touch {place}/mark && ls {place}");
+    for place in ["/run", "/etc", "/var/lib", "/opt", "/var/log", "/sys/fs/bpf"] {
+        let command = if place == "/sys/fs/bpf" { format!("mkdir {place}/mark") } else { mark(place) };
+        node.run(&["sh", "-c", &command]).unwrap().stdout().unwrap();
+        assert!(!Path::new(place).join("mark").exists(), "{place} of the node is the machine's");
+    }
+    node.reboot().unwrap();
+    wait_for(|| restarts() == 1);
+    cluster.wait(&["--for=condition=Ready", "pod", name, "--namespace=shop"]).unwrap();
+    let there = node.run(&["sh", "-c", "ls -d /*/mark /var/*/mark /sys/fs/bpf/mark"]).unwrap();
+    assert_eq!(there.any_stdout(), "/etc/mark\n/opt/mark\n/var/lib/mark\n/var/log/mark");
+    // The node is a machine of its own: its first process, and what it has started.
+    let processes = node.run(&["cat", "/proc/1/comm"]).unwrap();
+    assert_eq!(processes.stdout().unwrap(), "sh");
+
+    let id = cluster.id().clone();
+    drop(cluster);
+    assert_eq!(Cluster::leftovers(&id), Vec::<String>::new());
+}
+
+/// Applies [`shop`] and waits until its pods are ready.
+fn open_shop(cluster: &Cluster) -> Vec<Value> {
+    cluster.apply(&shop()).unwrap();
+    cluster.wait(&["--for=condition=Available", "deployment/web", "--namespace=shop"]).unwrap();
+    let pods = cluster.kubectl(&["get", "pods", "--namespace=shop", "--output=json"]).unwrap();
+    pods.json().unwrap()["items"].as_array().unwrap().clone()
+}
+
+fn exec(cluster: &Cluster, pod: &str, command: &[&str]) -> String {
+    try_exec(cluster, pod, command).unwrap()
+}
+
+fn try_exec(cluster: &Cluster, pod: &str, command: &[&str]) -> anyhow::Result<String> {
+    let args: Vec<_> = ["exec", "--namespace=shop", pod, "--"].iter().chain(command).copied().collect();
+    Ok(cluster.kubectl(&args)?.stdout()?.to_owned())
+}
+
+fn wait_for(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
