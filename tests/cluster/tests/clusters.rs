@@ -2,15 +2,17 @@
 
 use std::{
     collections::BTreeSet,
+    env, fs,
     net::{IpAddr, SocketAddr},
     panic,
-    path::Path,
+    path::{Path, PathBuf},
+    process::{self, Command},
     thread,
     time::{Duration, Instant},
 };
 
 use cluster::{Cluster, IMAGE};
-use harness::PATIENCE;
+use harness::{Agent, AgentOptions, PATIENCE, Post};
 use serde_json::Value;
 
 /// Two servers, one on each node, and a service before them.
@@ -87,7 +89,63 @@ fn nothing_is_left_of_a_cluster_whose_test_panics() {
         panic::panic_any("on purpose");
     });
     assert!(test.join().is_err());
-    assert_eq!(Cluster::leftovers(&id.recv().unwrap()), Vec::<String>::new());
+    let id = id.recv().unwrap();
+    assert_eq!(Cluster::leftovers(&id), Vec::<String>::new());
+    let again = Cluster::api("panics").unwrap();
+    assert_eq!(again.id(), &id);
+}
+
+#[test]
+fn what_a_killed_test_leaves_behind_the_next_cluster_removes() {
+    let victim = Command::new(env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "clusters::dies_with_its_cluster", "--nocapture"])
+        .output()
+        .unwrap();
+    assert!(!victim.status.success());
+    let said = String::from_utf8(victim.stdout).unwrap();
+    let name = said.lines().find_map(|line| line.split_once("cluster=")).unwrap().1;
+    assert!(Path::new("/run/millstream-lab").join(name).exists());
+    drop(Cluster::api("reaper").unwrap());
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+    for dir in ["/run/netns", "/run/millstream-lab"].map(PathBuf::from).into_iter().chain(hierarchies) {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            assert!(!entry.file_name().to_string_lossy().contains(name), "{}", entry.path().display());
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by the test above, as a program that is killed"]
+fn dies_with_its_cluster() {
+    let cluster = Cluster::start("victim").unwrap();
+    open_shop(&cluster);
+    println!("cluster={}", cluster.id());
+    Command::new("kill").args(["-KILL", &process::id().to_string()]).status().unwrap();
+}
+
+#[test]
+fn what_an_agent_of_a_node_keeps_is_on_that_node_alone() {
+    let cluster = Cluster::start("agents").unwrap();
+    let manifests = cluster.file("manifests");
+    let agents: Vec<_> = cluster
+        .nodes()
+        .iter()
+        .map(|node| {
+            let source = format!("file:{}", manifests.display());
+            let post = Post { source, ..node.post().unwrap() };
+            Agent::start(post, AgentOptions::default()).unwrap()
+        })
+        .collect();
+    for (node, agent) in cluster.nodes().iter().zip(&agents) {
+        let status = agent.json(&["status"]).unwrap();
+        assert_eq!(status["node"], node.name());
+        let pins = node.run(&["ls", "/sys/fs/bpf/millstream"]).unwrap();
+        assert_eq!(pins.stdout().unwrap(), node.name());
+        assert!(!Path::new("/sys/fs/bpf/millstream").join(node.name()).exists());
+    }
+    let id = cluster.id().clone();
+    drop(cluster);
+    assert_eq!(Cluster::leftovers(&id), Vec::<String>::new());
 }
 
 #[test]
