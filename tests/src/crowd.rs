@@ -33,7 +33,12 @@ impl Crowd {
             .arg("--connections")
             .arg(connections.to_string())
             .args(args);
-        Ok(Self(pod.start(command, Io::Piped)?))
+        Ok(Self::of(pod.start(command, Io::Piped)?))
+    }
+
+    /// Of a `peer crowd` that runs already.
+    pub fn of(process: Process) -> Self {
+        Self(process)
     }
 
     /// Waits until each connection is open or has failed.

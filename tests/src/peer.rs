@@ -189,7 +189,11 @@ impl Load {
     pub(crate) fn start(pod: &Pod, addr: SocketAddr, args: &[&str]) -> Result<Self> {
         let mut command = pod.command(&[program()?])?;
         command.arg("load").arg(addr.to_string()).args(args);
-        let mut process = pod.start(command, Io::Piped)?;
+        Self::of(pod.start(command, Io::Piped)?)
+    }
+
+    /// Of a `peer load` that was just started.
+    pub fn of(mut process: Process) -> Result<Self> {
         let ready = process.json(PATIENCE)?;
         ensure!(ready["event"] == "ready", "the load said {ready}");
         Ok(Self(process))

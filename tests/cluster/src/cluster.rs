@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use harness::{Lab, LabId, Output, PATIENCE};
+use harness::{Lab, LabId, Output, PATIENCE, Process};
 
 use crate::{
     control_plane::{ControlPlane, server},
-    image,
+    image, kubeconfig,
     node::{Membership, Node},
     pki::Pki,
     standing,
@@ -29,6 +29,9 @@ pub struct Cluster {
 
 const NODES: [&str; 2] = ["n1", "n2"];
 const CONTROL: &str = "control";
+/// The name under which a token of the agents' service account would make them known.
+const AGENT: &str = "system:serviceaccount:millstream-system:millstream";
+const AGENT_ROLE: &str = include_str!("../../../daemonset/rbac.yaml");
 
 // === impl Cluster ===
 
@@ -60,7 +63,10 @@ impl Cluster {
         fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         let place = control.with_cgroup("system")?;
         let control = ControlPlane::start(place, address, &own, &pki)?;
+        let agent = dir.join("agent.kubeconfig");
+        kubeconfig::write(&agent, &server(address), &pki, &pki.client("millstream", AGENT, &[])?)?;
         let mut cluster = Self { lab: Some(lab), control, nodes: Vec::new() };
+        cluster.apply(AGENT_ROLE)?;
         let image = dir.join("image.tar");
         if !networks.is_empty() {
             image::write(&image)?;
@@ -70,7 +76,7 @@ impl Cluster {
                 lab: cluster.id(),
                 pki: &pki,
                 server: &server(address),
-                kubeconfig: cluster.control.kubeconfig(),
+                agent: &agent,
                 image: &image,
             };
             let node = Node::start(network, &membership)?;
@@ -112,6 +118,13 @@ impl Cluster {
         let timeout = format!("--timeout={}s", PATIENCE.as_secs() - 10);
         let args: Vec<_> = ["wait", &timeout].iter().chain(args).copied().collect();
         self.kubectl(&args)?.stdout().map(drop)
+    }
+
+    /// Starts a program in a pod, as `kubectl exec --stdin` does.
+    pub fn exec(&self, namespace: &str, pod: &str, args: &[&str]) -> Result<Process> {
+        let namespace = format!("--namespace={namespace}");
+        let args: Vec<_> = ["exec", "--stdin", &namespace, pod, "--"].iter().chain(args).copied().collect();
+        self.control.start_kubectl(&args)
     }
 
     pub fn node(&self, name: &str) -> Result<&Node> {

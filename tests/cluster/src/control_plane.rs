@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use harness::{Output, PATIENCE, Place};
+use harness::{Io, Output, PATIENCE, Place, Process};
 
 use crate::{
     component::{Component, words},
@@ -100,14 +100,19 @@ impl ControlPlane {
 
     /// `kubectl ARGS` with `stdin`.
     pub(crate) fn kubectl(&self, args: &[&str], stdin: Option<&str>) -> Result<Output> {
-        let mut command = self.place.command(&[program("kubectl")?])?;
-        command.args(args).env("KUBECONFIG", &self.kubeconfig);
-        let mut process = self.place.start(command, harness::Io::Piped)?;
+        let mut process = self.start_kubectl(args)?;
         if let Some(text) = stdin {
             process.send(text)?;
         }
         process.close_stdin();
         process.wait(PATIENCE)
+    }
+
+    /// The same, as a program to talk with.
+    pub(crate) fn start_kubectl(&self, args: &[&str]) -> Result<Process> {
+        let mut command = self.place.command(&[program("kubectl")?])?;
+        command.args(args).env("KUBECONFIG", &self.kubeconfig);
+        self.place.start(command, Io::Piped)
     }
 
     pub(crate) fn last_words(&self) -> String {

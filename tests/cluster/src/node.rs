@@ -30,8 +30,8 @@ pub(crate) struct Membership<'a> {
     pub(crate) pki: &'a Pki,
     /// The URL of the API server.
     pub(crate) server: &'a str,
-    /// Of an administrator, for the agent.
-    pub(crate) kubeconfig: &'a Path,
+    /// The agents' kubeconfig: they may do what their ClusterRole says.
+    pub(crate) agent: &'a Path,
     pub(crate) image: &'a Path,
 }
 
@@ -44,7 +44,7 @@ pub struct Node {
     dir: PathBuf,
     mounts: String,
     image: PathBuf,
-    kubeconfig: PathBuf,
+    agent_kubeconfig: PathBuf,
     containerd: Component,
     kubelet: Component,
     kube_proxy: Component,
@@ -76,7 +76,7 @@ impl Node {
             network,
             mounts: files::mounts(&cluster.lab.dir(), &dir),
             image: cluster.image.to_owned(),
-            kubeconfig: cluster.kubeconfig.to_owned(),
+            agent_kubeconfig: cluster.agent.to_owned(),
             containerd: containerd(&dir)?,
             kubelet,
             kube_proxy,
@@ -121,12 +121,12 @@ impl Node {
         Agent::start(self.post()?, options)
     }
 
-    /// Where an agent serves on this node: it follows the cluster as an administrator.
+    /// Where an agent serves on this node: it follows the cluster as its ClusterRole lets it.
     pub fn post(&self) -> Result<Post> {
         Ok(Post {
             place: self.machine().with_cgroup("agent")?,
             node: self.name.clone(),
-            source: format!("kubernetes:{}", self.kubeconfig.display()),
+            source: format!("kubernetes:{}", self.agent_kubeconfig.display()),
             run_dir: PathBuf::from("/run/millstream"),
             log: self.dir.join("agent.log"),
         })

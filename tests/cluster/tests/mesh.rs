@@ -1,0 +1,149 @@
+//! The stage of most tests: a shop on two nodes, each with an agent.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    thread,
+    time::{Duration, Instant},
+};
+
+use cluster::{Cluster, IMAGE, Node};
+use harness::{Agent, AgentOptions, Crowd, Load, PATIENCE};
+use serde_json::Value;
+
+pub(crate) const NAMESPACE: &str = "shop";
+pub(crate) const LABEL: &str = "istio.io/dataplane-mode";
+pub(crate) const REDIRECTION: &str = "ambient.istio.io/redirection";
+/// Where the servers echo.
+pub(crate) const ECHO: u16 = 7;
+
+pub(crate) struct Mesh {
+    pub(crate) cluster: Cluster,
+    /// Of `n1` and `n2`.
+    pub(crate) agents: [Agent; 2],
+}
+
+/// A pod of the shop that holds still: on one node, and never made anew.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Still<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) node: &'a str,
+    pub(crate) command: &'a str,
+}
+
+impl Mesh {
+    /// An unlabelled shop with a client and a server on `n1` and a server on `n2`, all running.
+    pub(crate) fn open(name: &str) -> Self {
+        let cluster = Cluster::start(name).unwrap();
+        let agents =
+            ["n1", "n2"].map(|node| cluster.node(node).unwrap().agent(AgentOptions::default()).unwrap());
+        let mesh = Self { cluster, agents };
+        mesh.cluster
+            .apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"))
+            .unwrap();
+        let serve = "peer serve --mode crowd --listen [::]:7";
+        for still in [
+            Still { name: "client", node: "n1", command: "sleep 2147483647" },
+            Still { name: "near", node: "n1", command: serve },
+            Still { name: "far", node: "n2", command: serve },
+        ] {
+            mesh.add(still);
+        }
+        mesh.wait_running();
+        mesh
+    }
+
+    pub(crate) fn add(&self, still: Still<'_>) {
+        let Still { name, node, command } = still;
+        let node = self.node(node).name();
+        let command: Vec<_> = command.split(' ').collect();
+        self.cluster
+            .apply(&format!(
+                "
+apiVersion: v1
+kind: Pod
+metadata: {{ name: {name}, namespace: {NAMESPACE}, labels: {{ app: {name} }} }}
+spec:
+  nodeName: {node}
+  terminationGracePeriodSeconds: 0
+  containers:
+  - {{ name: main, image: {IMAGE}, imagePullPolicy: Never, command: {command:?} }}
+"
+            ))
+            .unwrap();
+    }
+
+    pub(crate) fn node(&self, name: &str) -> &Node {
+        self.cluster.node(name).unwrap()
+    }
+
+    /// Every pod of the shop is ready.
+    pub(crate) fn wait_running(&self) {
+        self.cluster.wait(&["--for=condition=Ready", "pod", "--all", "--namespace=shop"]).unwrap();
+    }
+
+    /// Labels the namespace.
+    pub(crate) fn label(&self, mode: Option<&str>) {
+        let label = mode.map_or(format!("{LABEL}-"), |mode| format!("{LABEL}={mode}"));
+        self.kubectl(&["label", "--overwrite", "namespace", NAMESPACE, &label]);
+    }
+
+    /// Every pod of the shop is annotated as captured.
+    pub(crate) fn wait_captured(&self) {
+        wait_for("all pods to be annotated", || {
+            self.pods().iter().all(|pod| redirection(pod) == Some("enabled"))
+        });
+    }
+
+    pub(crate) fn kubectl(&self, args: &[&str]) -> String {
+        self.cluster.kubectl(args).unwrap().stdout().unwrap().to_owned()
+    }
+
+    pub(crate) fn pods(&self) -> Vec<Value> {
+        let list = ["get", "pods", "--namespace=shop", "--output=json"];
+        let list = self.cluster.kubectl(&list).unwrap().json().unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    pub(crate) fn pod(&self, name: &str) -> Value {
+        let get = ["get", "pod", name, "--namespace=shop", "--output=json"];
+        self.cluster.kubectl(&get).unwrap().json().unwrap()
+    }
+
+    pub(crate) fn echo_at(&self, pod: &str) -> SocketAddr {
+        let ip: IpAddr = self.pod(pod)["status"]["podIP"].as_str().unwrap().parse().unwrap();
+        SocketAddr::new(ip, ECHO)
+    }
+
+    /// Connections from the client that stay open.
+    pub(crate) fn crowd(&self, addr: SocketAddr, connections: usize) -> Crowd {
+        let (addr, connections) = (addr.to_string(), connections.to_string());
+        let args = ["peer", "crowd", &addr, "--connections", &connections];
+        Crowd::of(self.cluster.exec(NAMESPACE, "client", &args).unwrap())
+    }
+
+    /// Fifty short connections a second from the client.
+    pub(crate) fn load(&self, addr: SocketAddr) -> Load {
+        let addr = addr.to_string();
+        let args = ["peer", "load", &addr, "--rate", "50"];
+        Load::of(self.cluster.exec(NAMESPACE, "client", &args).unwrap()).unwrap()
+    }
+}
+
+pub(crate) fn redirection(pod: &Value) -> Option<&str> {
+    pod["metadata"]["annotations"][REDIRECTION].as_str()
+}
+
+/// Failures by call and error.
+pub(crate) fn failures(load: Load) -> Value {
+    let told = load.stop().unwrap();
+    assert!(told["connections"].as_u64() > Some(0), "{told}");
+    told["failures"].clone()
+}
+
+pub(crate) fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
