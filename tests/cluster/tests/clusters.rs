@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster::{Cluster, IMAGE};
+use cluster::{Cluster, IMAGE, Node};
 use harness::{Agent, AgentOptions, PATIENCE, Post};
 use serde_json::Value;
 
@@ -153,7 +153,7 @@ fn pods_on_both_nodes_become_ready_and_reach_each_other_by_the_address_of_a_serv
     let cluster = Cluster::start("whole").unwrap();
     let pods = open_shop(&cluster);
     let nodes: BTreeSet<_> = pods.iter().map(|pod| pod["spec"]["nodeName"].as_str().unwrap()).collect();
-    let expected: BTreeSet<_> = cluster.nodes().iter().map(|node| node.name()).collect();
+    let expected: BTreeSet<_> = cluster.nodes().iter().map(Node::name).collect();
     assert_eq!(nodes, expected);
 
     let service = cluster.kubectl(&["get", "service/web", "--namespace=shop", "--output=json"]).unwrap();
