@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster::{Cluster, IMAGE};
+use cluster::{Cluster, IMAGE, Node};
 use harness::{Agent, AgentOptions, PATIENCE, Post};
 use serde_json::Value;
 
@@ -153,7 +153,7 @@ fn pods_on_both_nodes_become_ready_and_reach_each_other_by_the_address_of_a_serv
     let cluster = Cluster::start("whole").unwrap();
     let pods = open_shop(&cluster);
     let nodes: BTreeSet<_> = pods.iter().map(|pod| pod["spec"]["nodeName"].as_str().unwrap()).collect();
-    let expected: BTreeSet<_> = cluster.nodes().iter().map(|node| node.name()).collect();
+    let expected: BTreeSet<_> = cluster.nodes().iter().map(Node::name).collect();
     assert_eq!(nodes, expected);
 
     let service = cluster.kubectl(&["get", "service/web", "--namespace=shop", "--output=json"]).unwrap();
@@ -214,6 +214,97 @@ fn a_node_goes_on_after_its_kubelet_or_containerd_was_killed_and_comes_back_afte
     let id = cluster.id().clone();
     drop(cluster);
     assert_eq!(Cluster::leftovers(&id), Vec::<String>::new());
+}
+
+#[test]
+fn pods_of_the_host_see_their_own_node_and_a_host_port_leads_to_its_pod() {
+    let cluster = Cluster::start("host").unwrap();
+    cluster.apply(&host()).unwrap();
+    let rollout =
+        ["rollout", "status", "daemonset/host", "daemonset/port", "--namespace=shop", "--timeout=80s"];
+    cluster.kubectl(&rollout).unwrap().stdout().unwrap();
+    let pods =
+        cluster.kubectl(&["get", "pods", "--namespace=shop", "--output=json"]).unwrap().json().unwrap();
+    let pods = pods["items"].as_array().unwrap();
+    let of = |name: &str, node: &Node| {
+        let is_it =
+            |pod: &&Value| pod["spec"]["nodeName"] == node.name() && pod["metadata"]["labels"]["app"] == name;
+        pods.iter().find(is_it).unwrap()["metadata"]["name"].as_str().unwrap().to_owned()
+    };
+    for node in cluster.nodes() {
+        let pod = of("host", node);
+        let say = |script: &str| exec(&cluster, &pod, &["sh", "-c", script]);
+        // The first process is the node's, the addresses are, and so are the files.
+        assert_eq!(say("cat /proc/1/comm"), "sh");
+        let address = node.addresses().v4.to_string();
+        assert!(say("ip address show dev wire0").contains(&address), "{address}");
+        node.run(&["mkdir", "/sys/fs/bpf/later", "/run/millstream/later"]).unwrap().stdout().unwrap();
+        assert_eq!(
+            say("ls /sys/fs/bpf /run/millstream | sort | uniq -c | awk '{print $1 $2}' | grep later"),
+            "2later"
+        );
+
+        // The other nodes reach the port, and the API server answers at its service's address.
+        let url = format!("http://{address}:8888/");
+        for other in cluster.nodes().iter().filter(|other| other.name() != node.name()) {
+            let answer = exec(&cluster, &of("host", other), &["wget", "-q", "-O-", &url]);
+            assert_eq!(answer, of("port", node));
+        }
+        let dial = "nc -w 30 10.96.0.1 443 < /dev/null";
+        exec(&cluster, &of("port", node), &["sh", "-c", dial]);
+    }
+}
+
+/// On each node a pod that is the host, as far as it goes, and one with a port of the host.
+fn host() -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Namespace
+metadata: {{ name: shop }}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{ name: host, namespace: shop }}
+spec:
+  selector: {{ matchLabels: {{ app: host }} }}
+  template:
+    metadata: {{ labels: {{ app: host }} }}
+    spec:
+      hostNetwork: true
+      hostPID: true
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: host
+        image: {IMAGE}
+        imagePullPolicy: Never
+        command: [sleep, '3600']
+        volumeMounts:
+        - {{ name: bpf, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer }}
+        - {{ name: run, mountPath: /run/millstream }}
+      volumes:
+      - {{ name: bpf, hostPath: {{ path: /sys/fs/bpf, type: Directory }} }}
+      - {{ name: run, hostPath: {{ path: /run/millstream, type: DirectoryOrCreate }} }}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {{ name: port, namespace: shop }}
+spec:
+  selector: {{ matchLabels: {{ app: port }} }}
+  template:
+    metadata: {{ labels: {{ app: port }} }}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: port
+        image: {IMAGE}
+        imagePullPolicy: Never
+        command: [sh, -c, 'mkdir -p /www && echo $NAME > /www/index.html && exec httpd -f -p 8080 -h /www']
+        env: [{{ name: NAME, valueFrom: {{ fieldRef: {{ fieldPath: metadata.name }} }} }}]
+        ports: [{{ containerPort: 8080, hostPort: 8888 }}]
+        readinessProbe: {{ httpGet: {{ path: /, port: 8080 }}, periodSeconds: 1 }}
+"
+    )
 }
 
 /// Applies [`shop`] and waits until its pods are ready.
