@@ -4,3 +4,4 @@
 mod clusters;
 mod enrolment;
 mod mesh;
+mod source;
