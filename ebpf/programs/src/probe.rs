@@ -6,6 +6,7 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{
         BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE,
+        bpf_sock_ops,
     },
     helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie},
     macros::sock_ops,
@@ -52,24 +53,39 @@ impl Socket<'_> {
 
     #[inline(always)]
     fn probe(&self) -> ProbeKey {
-        let ctx = self.0;
-        let (client, server) = if ctx.family() == AF_INET {
-            (mapped(ctx.local_ip4().to_ne_bytes()), mapped(ctx.remote_ip4().to_ne_bytes()))
+        let ops = self.0.ops.cast_const();
+        let (mut client, mut server) = ([0; 16], [0; 16]);
+        if self.0.family() == AF_INET {
+            read_v4(ops, &mut client, &mut server);
         } else {
-            (octets(ctx.local_ip6()), octets(ctx.remote_ip6()))
-        };
-        // The one is in host byte order, the other in four bytes of network byte order. Volatile, for two of the four are
-        // all that the compiler would read, which the verifier refuses.
+            read_v6(ops, &mut client, &mut server);
+        }
+        // Volatile, for the compiler would read the half that matters, which the verifier refuses. The one is in host byte
+        // order, the other in four bytes of network byte order.
         // SAFETY: the context is the hook's, and the fields are in its ABI.
         let (local, remote) = unsafe {
-            (
-                (&raw const (*ctx.ops).local_port).read_volatile(),
-                (&raw const (*ctx.ops).remote_port).read_volatile(),
-            )
+            ((&raw const (*ops).local_port).read_volatile(), (&raw const (*ops).remote_port).read_volatile())
         };
-        let (client_port, server_port) = (local as u16, u32::from_be(remote) as u16);
-        ProbeKey { client, server, client_port, server_port }
+        ProbeKey { client, server, client_port: local as u16, server_port: u32::from_be(remote) as u16 }
     }
+}
+
+/// A function of its own in the kernel too, and so is the next: the compiler would make one of both, that reads from a
+/// computed place in the context, which the verifier refuses.
+#[inline(never)]
+fn read_v4(ops: *const bpf_sock_ops, client: &mut [u8; 16], server: &mut [u8; 16]) {
+    // SAFETY: the context is the hook's, and the fields are in its ABI.
+    let (local, remote) = unsafe { ((*ops).local_ip4, (*ops).remote_ip4) };
+    *client = mapped(local.to_ne_bytes());
+    *server = mapped(remote.to_ne_bytes());
+}
+
+#[inline(never)]
+fn read_v6(ops: *const bpf_sock_ops, client: &mut [u8; 16], server: &mut [u8; 16]) {
+    // SAFETY: as above.
+    let (local, remote) = unsafe { ((*ops).local_ip6, (*ops).remote_ip6) };
+    *client = octets(local);
+    *server = octets(remote);
 }
 
 impl Facts for Socket<'_> {
