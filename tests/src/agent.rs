@@ -33,6 +33,8 @@ pub struct Agent {
 pub struct AgentOptions {
     /// How many files it may have open (`RLIMIT_NOFILE`), if not as many as we.
     pub files: Option<u32>,
+    /// The command that it is run by, if any: `unshare …`.
+    pub under: Vec<String>,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -66,6 +68,12 @@ impl AgentOptions {
     }
 
     #[must_use]
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {
         self.env.push((key.to_owned(), value.to_owned()));
         self
@@ -92,7 +100,9 @@ impl Agent {
     pub fn launch_unready(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the agent of {} runs already", self.node.name());
         let limited = self.options.files.map(|files| ["prlimit".into(), format!("--nofile={files}").into()]);
-        let words = limited.into_iter().flatten().chain([millstream()?]).collect::<Vec<PathBuf>>();
+        let under = self.options.under.iter().map(PathBuf::from);
+        let words =
+            limited.into_iter().flatten().chain(under).chain([millstream()?]).collect::<Vec<PathBuf>>();
         let mut command = self.place.command(&words)?;
         command
             .arg("agent")

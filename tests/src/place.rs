@@ -90,7 +90,7 @@ impl Place {
     }
 
     /// The same namespace with a cgroup of its own, below.
-    pub(crate) fn with_cgroup(&self, name: &str) -> Result<Self> {
+    pub fn with_cgroup(&self, name: &str) -> Result<Self> {
         let cgroup = self.cgroup.join(name);
         cgroup::create(&cgroup)?;
         Ok(Self { cgroup, ..self.clone() })

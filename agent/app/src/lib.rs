@@ -8,7 +8,7 @@
 //!
 //! In reading order: [`config`] · [`run_dir`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
 //! pods) · [`pods`] (what became of each) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) ·
-//! `older` (connections that were there before) · `stopped` (what was dropped) · `neighbours` (what collides with
+//! [`probes`] (what the kubelet dials; `kubelet` is PURE) · `older` (connections that were there before) · `stopped` (what was dropped) · `neighbours` (what collides with
 //! capture) · [`why`] · [`answers`] ·
 //! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
 //! · [`logging`] · `descriptors`.
@@ -23,12 +23,14 @@ pub mod client;
 pub mod config;
 mod descriptors;
 pub mod enroller;
+mod kubelet;
 pub mod listeners;
 pub mod logging;
 mod neighbours;
 pub mod offline;
 mod older;
 pub mod pods;
+pub mod probes;
 pub mod run_dir;
 mod stopped;
 pub mod threads;

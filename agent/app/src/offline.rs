@@ -55,6 +55,7 @@ impl Offline {
             snapshot: 0,
             pods: answers::count(&self.rows()),
             connections: 0,
+            probes: None,
             ended: Vec::new(),
             refused: self.refusals.iter().map(ToString::to_string).collect(),
             refusals: self.refusals.clone(),

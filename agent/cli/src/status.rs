@@ -22,8 +22,20 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
 }
 
 fn text(status: &Status) -> String {
-    let Status { node, agent, pid, version, pods, connections, ended, refused, problems, snapshot, .. } =
-        status;
+    let Status {
+        node,
+        agent,
+        pid,
+        version,
+        pods,
+        connections,
+        ended,
+        probes,
+        refused,
+        problems,
+        snapshot,
+        ..
+    } = status;
     let agent = match (agent, pid) {
         (AgentState::Running, Some(pid)) => format!("running (PID {pid}), version {version}"),
         (AgentState::Running, None) => format!("running, version {version}"),
@@ -49,6 +61,7 @@ fn text(status: &Status) -> String {
         ["pods".to_owned(), pods],
         ["connections".to_owned(), format!("{connections} open; ended: {ended}")],
     ];
+    rows.extend(probes.iter().map(|whose| ["probes".to_owned(), whose.clone()]));
     rows.extend(refused.iter().map(|refusal| ["refused".to_owned(), refusal.clone()]));
     rows.extend(problems.iter().map(|problem| ["problem".to_owned(), problem.clone()]));
     facts(rows)
