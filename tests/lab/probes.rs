@@ -71,7 +71,8 @@ impl Scene {
             dialler.close().unwrap();
             local
         };
-        self.pod.ips().into_iter().map(each).collect()
+        let mapped = self.pod.v4().to_ipv6_mapped().into();
+        self.pod.ips().into_iter().chain([mapped]).map(each).collect()
     }
 
     #[track_caller]
@@ -91,7 +92,7 @@ impl Scene {
 #[track_caller]
 fn connected(answer: &Connected, case: &str) -> SocketAddr {
     match answer {
-        Connected::Yes { local, .. } => *local,
+        Connected::Yes { local, .. } => SocketAddr::new(local.ip().to_canonical(), local.port()),
         no @ Connected::No { .. } => panic!("{case}: {no:?}"),
     }
 }
@@ -103,15 +104,22 @@ fn the_kubelet_goes_past_the_proxy_and_other_processes_of_the_node_through_it() 
     let mut other = scene.process("curl");
     let direct = scene.goes_direct(&mut kubelet, "the kubelet");
     let captured = scene.is_captured(&mut other, "another process");
-    assert_eq!(scene.mesh.counted("steer", "passed: probe from the node"), 2);
-    assert_eq!(scene.mesh.counted("probe", "noted: a connection of who probes"), 2);
+    assert_eq!(scene.mesh.counted("steer", "passed: probe from the node"), 3);
+    assert_eq!(scene.mesh.counted("probe", "noted: a connection of who probes"), 3);
     wait_for(|| scene.entries("PROBES") == 0);
+    let probe = connected(&kubelet.dial((scene.pod.v4(), PORT)).unwrap(), "another probe");
+    kubelet.ping().unwrap();
+    assert_eq!(
+        scene.mesh.ask(&["pods"])[0]["older_connections"],
+        0,
+        "a probe counts as older than the capture"
+    );
 
     // Once it has ended, there is nothing that could still write a record.
     assert!(scene.mesh.agent.terminate().unwrap().success());
     let records = scene.mesh.records();
     let is_recorded = |client: &SocketAddr| records.iter().any(|r| r["src.addr"] == client.to_string());
-    assert!(!direct.iter().any(is_recorded), "a probe has a record: {records:?}");
+    assert!(!direct.iter().chain([&probe]).any(is_recorded), "a probe has a record: {records:?}");
     assert!(captured.iter().all(is_recorded), "a captured connection has none: {records:?}");
 }
 
@@ -196,9 +204,8 @@ fn probes_go_on_while_no_agent_runs() {
     kubelet.ping().unwrap();
     assert_eq!(scene.server.accepted().unwrap(), probe);
     for ip in scene.pod.ips() {
-        let mut second = connected(&kubelet.dial((ip, PORT)).unwrap(), "a probe without an agent");
+        let second = connected(&kubelet.dial((ip, PORT)).unwrap(), "a probe without an agent");
         kubelet.ping().unwrap();
-        second.set_ip(second.ip().to_canonical());
         assert_eq!(scene.server.accepted().unwrap(), second);
     }
     scene.mesh.agent.launch().unwrap();

@@ -1,6 +1,10 @@
 //! Whose connections from the node are probes, and which are there.
 
-use std::fmt;
+use std::{
+    collections::HashSet,
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use abi::{ProbeKey, Prober, ProberKey, limit, name};
 use aya::maps::{HashMap, Map, MapData, MapError};
@@ -37,6 +41,14 @@ impl ProbeMaps {
     /// How many are known.
     pub fn probers(&self) -> usize {
         self.probers.keys().count()
+    }
+
+    /// Their connections, as the pods see them: who dialled, and where.
+    pub(crate) fn connections(&self) -> Result<HashSet<(SocketAddr, SocketAddr)>, Error> {
+        let end = |address: [u8; 16], port| SocketAddr::new(IpAddr::from(address).to_canonical(), port);
+        let ends = |key: ProbeKey| (end(key.client, key.client_port), end(key.server, key.server_port));
+        let read: Result<_, MapError> = self.probes.keys().map(|key| key.map(ends)).collect();
+        read.map_err(|source| Error::Map { op: "read", map: name::PROBES, source })
     }
 
     /// How many connections of theirs there are.
