@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr};
 
-use harness::{AgentOptions, Connected, Dialler, Place, Pod, Server};
+use harness::{AgentOptions, Connected, Dialler, Place, Pod, Server, bpf::Attached};
 
 use crate::{
     mesh::{Mesh, echo},
@@ -151,9 +151,8 @@ fn what_only_looks_like_the_kubelet_is_captured() {
     scene.goes_direct(&mut kubelet, "the kubelet");
 }
 
-#[test]
-fn a_port_that_a_probe_had_is_anybodys_after_it() {
-    let mut scene = Scene::new("reused");
+/// The kubelet dials from a port and closes, then another process dials from it.
+fn probe_and_dial_from_its_port(scene: &mut Scene, entries_left: u64) {
     let (mut kubelet, mut other) = (scene.kubelet(), scene.process("curl"));
     for ip in scene.pod.ips() {
         let probe = connected(&kubelet.dial_from(40_001, (ip, PORT)).unwrap(), "the probe");
@@ -162,6 +161,7 @@ fn a_port_that_a_probe_had_is_anybodys_after_it() {
         assert!(!scene.mesh.is_proxied(probe), "the probe goes through the proxy");
         assert_eq!(scene.entries("PROBES"), 1);
         kubelet.close().unwrap();
+        assert_eq!(scene.entries("PROBES"), entries_left);
 
         let reused = connected(&other.dial_from(40_001, (ip, PORT)).unwrap(), "the next");
         other.ping().unwrap();
@@ -171,6 +171,19 @@ fn a_port_that_a_probe_had_is_anybodys_after_it() {
         assert_eq!(scene.entries("PROBES"), 0);
         other.close().unwrap();
     }
+}
+
+#[test]
+fn a_port_that_a_probe_had_is_anybodys_after_it() {
+    probe_and_dial_from_its_port(&mut Scene::new("reused"), 0);
+}
+
+#[test]
+fn a_port_that_a_probe_had_is_anybodys_even_if_a_stranger_hides_the_close_of_it() {
+    let mut scene = Scene::new("hidden");
+    let stranger = Attached::sock_ops(scene.mesh.node.cgroup()).unwrap();
+    probe_and_dial_from_its_port(&mut scene, 1);
+    assert!(stranger.runs().unwrap() > 0);
 }
 
 #[test]
@@ -242,10 +255,12 @@ fn a_kubelet_is_known_in_a_node_that_is_a_container_itself() {
     let children = fs::read_to_string(format!("/proc/{holder}/task/{holder}/children")).unwrap();
     let inside = format!("--target={}", children.trim());
     let inside = ["nsenter", &inside, "--pid", "--mount", "--"];
-    // With a cgroup of its own an older kernel can tell it too.
-    let place = scene.mesh.node.with_cgroup("kubelet").unwrap();
+    // Before Linux 6.10 it is told by a cgroup of its own: which `nsenter`, that stays its parent, is not in.
+    let cgroup = scene.mesh.node.with_cgroup("kubelet").unwrap();
+    let enter = format!("echo 0 > {}/cgroup.procs && exec \"$@\"", cgroup.cgroup().display());
+    let alone = [&inside[..], &["sh", "-c", &enter, "sh"]].concat();
     let mut outside = scene.process("kubelet");
-    let mut kubelet = Dialler::start(&place, "kubelet", &inside).unwrap();
+    let mut kubelet = Dialler::start(&scene.mesh.node, "kubelet", &alone).unwrap();
     wait_for(|| scene.probes().ends_with("reaches captured pods directly"));
     scene.goes_direct(&mut kubelet, "the kubelet of the container");
     scene.is_captured(&mut outside, "one outside");

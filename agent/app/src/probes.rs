@@ -3,7 +3,7 @@
 //!
 //! What the programs know stays in force while no agent runs: the kubelet goes on probing.
 
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use capture::{Capture, Prober, tells_processes};
@@ -140,7 +140,7 @@ impl Follower {
 }
 
 /// All kubelets, and a process that may be one.
-fn find(here: &Here, cgroup_mount: &PathBuf) -> io::Result<(Vec<Known>, Option<u32>)> {
+fn find(here: &Here, cgroup_mount: &Path) -> io::Result<(Vec<Known>, Option<u32>)> {
     let processes = processes()?;
     let prober = |process: &Process| {
         if tells_processes() {
