@@ -23,7 +23,8 @@ pub mod name {
     pub const ADMITTED: &str = "ADMITTED";
     /// [`StopKey`](super::StopKey) → what was dropped or refused of one pod, per CPU. The oldest make room.
     pub const STOPS: &str = "STOPS";
-    /// [`ProberKey`](crate::ProberKey) → 1: whose connections from the node are probes.
+    /// [`ProberKey`](crate::ProberKey) → 1: whose connections from the node are probes. The agent follows who comes and
+    /// goes; while none runs, who is here stays.
     pub const PROBERS: &str = "PROBERS";
     /// Cookie of a socket (`SO_COOKIE`) → 1: who probes is dialling with it. From `connect(2)` to its SYN; the oldest make
     /// room.
