@@ -222,7 +222,7 @@ fn two_hundred_pods_vanish_and_nobody_says_so() {
     wait_for(|| open_files() <= before);
     // Those of the survivor, and of the node.
     let links = mesh.node.pin_dir().join("links");
-    wait_for(|| fs::read_dir(&links).unwrap().count() == 6);
+    wait_for(|| fs::read_dir(&links).unwrap().count() == 7);
     let journals = mesh.node.run_dir().join("journal");
     assert_eq!(fs::read_dir(journals).unwrap().count(), 1);
     assert_eq!(state(&mesh, &survivor), "captured");

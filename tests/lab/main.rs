@@ -18,6 +18,7 @@ mod load;
 mod mesh;
 mod neighbours;
 mod older;
+mod probes;
 mod records;
 mod road;
 mod same_node;

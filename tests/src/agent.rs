@@ -45,6 +45,8 @@ pub struct Post {
 pub struct AgentOptions {
     /// How many files it may have open (`RLIMIT_NOFILE`), if not as many as we.
     pub files: Option<u32>,
+    /// The command that it is run by, if any: `unshare …`.
+    pub under: Vec<String>,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -74,6 +76,12 @@ impl AgentOptions {
     #[must_use]
     pub fn files(mut self, files: u32) -> Self {
         self.files = Some(files);
+        self
+    }
+
+    #[must_use]
+    pub fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -109,7 +117,9 @@ impl Agent {
     pub fn launch_unready(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the agent of {} runs already", self.post.node);
         let limited = self.options.files.map(|files| ["prlimit".into(), format!("--nofile={files}").into()]);
-        let words = limited.into_iter().flatten().chain([millstream()?]).collect::<Vec<PathBuf>>();
+        let under = self.options.under.iter().map(PathBuf::from);
+        let words =
+            limited.into_iter().flatten().chain(under).chain([millstream()?]).collect::<Vec<PathBuf>>();
         let mut command = self.post.place.command(&words)?;
         command
             .arg("agent")

@@ -29,6 +29,7 @@ const ARRAY: u32 = 2;
 const SOCKMAP: u32 = 15;
 
 // `enum bpf_attach_type`
+const SOCK_OPS: u32 = 3;
 const INET4_CONNECT: u32 = 10;
 const SK_LOOKUP: u32 = 36;
 const TCX_EGRESS: u32 = 47;
@@ -84,6 +85,23 @@ impl Attached {
         let program = load(18, INET4_CONNECT, &code)?;
         let cgroup = std::fs::File::open(cgroup)?;
         let link = attach(&program, cgroup.as_raw_fd().cast_unsigned(), INET4_CONNECT, 0)?;
+        Ok(Self { _link: link, counter, _maps: Vec::new() })
+    }
+
+    /// `sock_ops`: when a connection is established, asks for no more news of it, as if nobody else had asked for any.
+    pub fn sock_ops(cgroup: &Path) -> Result<Self> {
+        const ACTIVE_ESTABLISHED_CB: i32 = 4;
+        let counter = counter()?;
+        let code = Code::counting(&counter)
+            .load(1, 6, 0)
+            .skip_unless_is(1, ACTIVE_ESTABLISHED_CB, 3)
+            .copy(1, 6)
+            .set(2, 0)
+            .call(59)
+            .returns(PASS);
+        let program = load(13, SOCK_OPS, &code)?;
+        let cgroup = std::fs::File::open(cgroup)?;
+        let link = attach(&program, cgroup.as_raw_fd().cast_unsigned(), SOCK_OPS, 0)?;
         Ok(Self { _link: link, counter, _maps: Vec::new() })
     }
 

@@ -139,17 +139,7 @@ impl Client {
 
     /// Waits for `connect` to end.
     pub fn connected(&mut self) -> Result<Connected> {
-        let said = self.event()?;
-        let elapsed = Duration::from_secs_f64(said["elapsed_ms"].as_f64().unwrap_or_default() / 1_000.0);
-        match said["event"].as_str() {
-            Some("connected") => {
-                Ok(Connected::Yes { local: parse(&said["local"])?, remote: parse(&said["remote"])?, elapsed })
-            }
-            Some("failed") => {
-                Ok(Connected::No { error: said["error"].as_str().unwrap_or_default().to_owned(), elapsed })
-            }
-            Some(_) | None => bail!("the client said {said}"),
-        }
+        Connected::told(&self.event()?)
     }
 
     /// The next thing that it tells.
@@ -180,6 +170,23 @@ impl Client {
 
     pub fn process(&mut self) -> &mut Process {
         &mut self.0
+    }
+}
+
+// === impl Connected ===
+
+impl Connected {
+    pub(crate) fn told(said: &Value) -> Result<Self> {
+        let elapsed = Duration::from_secs_f64(said["elapsed_ms"].as_f64().unwrap_or_default() / 1_000.0);
+        match said["event"].as_str() {
+            Some("connected") => {
+                Ok(Self::Yes { local: parse(&said["local"])?, remote: parse(&said["remote"])?, elapsed })
+            }
+            Some("failed") => {
+                Ok(Self::No { error: said["error"].as_str().unwrap_or_default().to_owned(), elapsed })
+            }
+            Some(_) | None => bail!("the client said {said}"),
+        }
     }
 }
 

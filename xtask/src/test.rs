@@ -43,7 +43,7 @@ enum Suite {
 
 /// The tests of what kernels differ in: the programs and how they are attached, beside others' too; rules, routes and
 /// marks; what is asked of sockets.
-const DIFFERENT: [&str; 9] = [
+const DIFFERENT: [&str; 10] = [
     "clsact::",
     "evasion::",
     "guard::",
@@ -51,6 +51,7 @@ const DIFFERENT: [&str; 9] = [
     "in_pod::",
     "neighbours::",
     "older::",
+    "probes::",
     "steering::",
     "strangers::",
 ];

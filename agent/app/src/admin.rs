@@ -22,6 +22,7 @@ use crate::{
     logging::LogFilter,
     neighbours, older,
     pods::PhaseBoard,
+    probes::Probing,
     run_dir::{AgentFile, RunDir, remove_if_there},
     stopped, why,
 };
@@ -41,6 +42,7 @@ pub struct Admin {
     /// Why the cluster cannot be told which pods are captured.
     pub telling: watch::Receiver<Option<String>>,
     pub proxy: Proxy,
+    pub probes: watch::Receiver<Probing>,
     pub same_node: SameNode,
     pub log: LogFilter,
 }
@@ -153,6 +155,7 @@ impl Admin {
             snapshot: self.snapshot().version,
             pods: answers::count(&rows),
             connections: self.proxy.connections().len(),
+            probes: self.probes.borrow().sentence(),
             ended: ended
                 .map(|(reason, connections)| Ended { reason: answers::word(&reason), connections })
                 .collect(),

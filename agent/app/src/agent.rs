@@ -86,9 +86,11 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
     crate::canary::start(&proxy, Pulse::open(&capture_config.pins)?, positive(config.canary.dead_after))?;
     let board = PhaseBoard::new();
     let (ready, is_ready) = watch::channel(false);
+    let capture = Arc::new(Capture::new(capture_config, programs)?);
+    let probes = crate::probes::start(capture.clone(), config.probes)?;
     let enroller = Enroller {
         node: options.node.as_str().into(),
-        capture: Arc::new(Capture::new(capture_config, programs)?),
+        capture,
         listeners: ProxyListeners(proxy.clone()),
         board: board.clone(),
         release_drain: positive(config.drain.release),
@@ -112,6 +114,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         ready: is_ready,
         telling,
         proxy: proxy.clone(),
+        probes,
         same_node: config.same_node,
         log,
     };

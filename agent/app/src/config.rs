@@ -46,6 +46,10 @@ pub use self::{exclusions::Exclusions, quantity::Quantity};
 /// same-node: auto                   # how captured pods of the node reach each other: direct, in one proxy hop that
 ///                                   # no network policy sees; over the wire, where policies act; auto is wire if a
 ///                                   # policy may select either pod, else direct
+/// probes: kubelet                   # whose connections from the node to its captured pods pass without the proxy, agent or
+///                                   # not: kubelet, a root process named kubelet, kubelite, k3s, k3s-server or k3s-agent in
+///                                   # the agent's network and PID namespaces and in no pod's cgroup; node, every process in
+///                                   # the node's network namespace, pods with hostNetwork among them; off, nobody's
 /// steering:
 ///   marks: {captured: 0x10000000, agent: 0x20000000}
 ///   table: 15001
@@ -63,7 +67,19 @@ pub struct Config {
     pub canary: Canary,
     #[serde(rename = "same-node")]
     pub same_node: SameNode,
+    pub probes: Probes,
     pub steering: Steering,
+}
+
+/// Whose connections from the node to its captured pods pass without the proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probes {
+    #[default]
+    Kubelet,
+    /// Every process in the node's network namespace.
+    Node,
+    Off,
 }
 
 /// Which pods are captured, as in Istio's `ambient.enablementSelectors` and `excludeNamespaces`.

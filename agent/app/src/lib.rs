@@ -6,9 +6,9 @@
 //!                       admin socket ──Answer──► millstream status | pods | why …
 //! ```
 //!
-//! In reading order: [`config`] · [`run_dir`] · [`source`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot → captured
-//! pods) · [`pods`] (what became of each) · `redirection` (what the cluster is
-//! told of it) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) ·
+//! In reading order: [`config`] · [`run_dir`] · [`source`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot →
+//! captured pods) · [`pods`] (what became of each) · `redirection` (what the cluster is told of it) · [`listeners`]
+//! (capture meets proxy) · `canary` (is the proxy stuck?) · [`probes`] (what the kubelet dials; `kubelet` is PURE) ·
 //! `older` (connections that were there before) · `stopped` (what was dropped) · `neighbours` (what collides with
 //! capture) · [`why`] · [`answers`] ·
 //! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
@@ -24,12 +24,14 @@ pub mod client;
 pub mod config;
 mod descriptors;
 pub mod enroller;
+mod kubelet;
 pub mod listeners;
 pub mod logging;
 mod neighbours;
 pub mod offline;
 mod older;
 pub mod pods;
+pub mod probes;
 mod redirection;
 pub mod run_dir;
 pub mod source;

@@ -65,6 +65,7 @@ impl Offline {
             snapshot: 0,
             pods: answers::count(&self.rows()),
             connections: 0,
+            probes: None,
             ended: Vec::new(),
             refused: self.report.refusals.iter().map(ToString::to_string).collect(),
             refusals: self.report.refusals.clone(),

@@ -13,7 +13,7 @@
 //! the kernel says of them) · [`maps`] · [`netlink`] · [`sysctl`] · [`verify`] · [`cgroup`] ·
 //! [`collision`] PURE (what others have in the pod, and what cannot go together) · [`neighbours`] (looks for it) ·
 //! [`preflight`] · [`canary`] · [`cleanup`] · [`older`] (connections that were there before; its decision PURE) ·
-//! [`Pulse`] (whether the agent lives).
+//! [`Pulse`] (whether the agent lives) · [`Prober`] (whose connections from the node are probes).
 
 pub mod canary;
 pub mod cgroup;
@@ -35,6 +35,7 @@ pub mod maps;
 pub mod neighbours;
 pub mod netlink;
 pub mod older;
+mod pid_namespace;
 mod pins;
 pub mod plan;
 pub mod pod;
@@ -47,11 +48,13 @@ pub mod sysctl;
 mod verifier;
 pub mod verify;
 
+pub use abi::Prober;
 pub use config::{Config, GuardHook, Steering};
 pub use error::Error;
 pub use family::Family;
 pub use netlink::Netlink;
 pub use older::Older;
+pub use pid_namespace::tells_processes;
 pub use pins::Pins;
 pub use pod::Capture;
 pub use programs::Programs;

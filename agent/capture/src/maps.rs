@@ -9,10 +9,12 @@ use model::{ExclusionList, WhenAgentDown};
 use crate::{Error, Pins, desired::Terms};
 
 mod exclusions;
+mod probes;
 mod stops;
 
 pub use self::{
     exclusions::{ExclusionMap, list_of},
+    probes::ProbeMaps,
     stops::{StopMap, Stops},
 };
 
@@ -23,6 +25,7 @@ pub struct Maps {
     listeners: SockHash<MapData, RawListenerKey>,
     agents: HashMap<MapData, u64, AgentEntry>,
     counters: PerCpuArray<MapData, u64>,
+    pub probes: ProbeMaps,
     pub stops: StopMap,
 }
 
@@ -49,6 +52,8 @@ impl Maps {
             counters: Map::PerCpuArray(open(name::COUNTERS)?)
                 .try_into()
                 .map_err(|e| typed(name::COUNTERS, e))?,
+            probes: ProbeMaps::new(open(name::PROBERS)?, open(name::PROBES)?)
+                .map_err(|e| typed(name::PROBES, e))?,
             stops: StopMap::new(open(name::STOPS)?).map_err(|e| typed(name::STOPS, e))?,
         })
     }
@@ -164,6 +169,8 @@ impl Maps {
             (name::EXCLUSIONS, self.exclusions.count(), limit::EXCLUSIONS),
             (name::LISTENERS, self.listeners.keys().count(), limit::LISTENERS),
             (name::AGENTS, self.agents.keys().count(), limit::AGENTS),
+            (name::PROBERS, self.probes.probers(), limit::PROBERS),
+            (name::PROBES, self.probes.open(), limit::PROBES),
         ]
     }
 }

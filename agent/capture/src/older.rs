@@ -2,8 +2,8 @@
 //! end; here they are counted and, on request, reset.
 //!
 //! A captured connection shows it: bit C is on the application's socket, whether it dialled or accepted, and the
-//! proxy's sockets are of the agent's cgroup. What shows neither, and is neither excluded nor left alone by the
-//! programs at any age, is older. So is what a pod with `when-agent-down: open` dialled while no agent ran: it is as far outside.
+//! proxy's sockets are of the agent's cgroup. What shows neither, and is neither excluded nor a probe nor left alone by
+//! the programs at any age, is older. So is what a pod with `when-agent-down: open` dialled while no agent ran: it is as far outside.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -37,6 +37,8 @@ struct Facts {
     /// The pod's addresses.
     own: HashSet<IpAddr>,
     exclusions: BTreeSet<Exclusion>,
+    /// Connections of who probes from the node, by client and server.
+    probes: HashSet<(SocketAddr, SocketAddr)>,
 }
 
 // === impl Older ===
@@ -48,6 +50,7 @@ impl Older {
             agents: maps.agents()?.into_iter().collect(),
             own: maps.addresses(netns.cookie())?.into_iter().collect(),
             exclusions: maps.exclusions.of(netns.cookie())?,
+            probes: maps.probes.connections()?,
         };
         Ok(Self { netns, pod })
     }
@@ -76,11 +79,13 @@ impl Older {
 
 impl Facts {
     fn is_older(&self, connection: &Connection) -> bool {
-        let Self { captured, agents, own, exclusions: _ } = self;
+        let Self { captured, agents, own, exclusions: _, probes } = self;
         let by_mark = connection.mark & captured != 0;
         let by_agent = agents.contains(&connection.cgroup);
         let at_home = own.contains(&connection.remote.ip()) || is_left_alone(connection.remote);
-        !by_mark && !by_agent && !at_home && !connection.orphaned && !self.is_excluded(connection)
+        let is_probe = probes.contains(&(connection.remote, connection.local));
+        let is_passing = at_home || is_probe || connection.orphaned || self.is_excluded(connection);
+        !by_mark && !by_agent && !is_passing
     }
 
     /// The socket does not tell who dialled, so either way counts.

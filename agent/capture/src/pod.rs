@@ -9,7 +9,7 @@ use std::{
     sync::Mutex,
 };
 
-use abi::Slot;
+use abi::{Prober, Slot};
 use model::PodUid;
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -198,6 +198,11 @@ impl Capture {
     pub fn older(&self, spec: &PodSpec) -> Result<Older, Error> {
         let marks = self.config.steering.marks;
         self.with_maps(|maps| Older::of(spec.netns.clone(), maps, marks))
+    }
+
+    /// See [`Prober`]: of the processes in the node's namespace these reach captured pods directly.
+    pub fn set_probers(&self, probers: &[Prober]) -> Result<(), Error> {
+        self.with_programs(|programs| programs.set_probers(probers))
     }
 
     pub fn config(&self) -> &Config {

@@ -6,13 +6,13 @@
 
 use std::{collections::BTreeSet, fs::File, io, os::fd::AsFd, path::Path};
 
-use abi::{Instance, name};
+use abi::{Instance, Prober, name};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::Array,
     programs::{
         CgroupAttachMode, CgroupSockAddr, CgroupSockopt, LinkOrder, Program, ProgramError, ProgramFd,
-        SchedClassifier, SkLookup, TcAttachType,
+        SchedClassifier, SkLookup, SockOps, TcAttachType,
         links::FdLink,
         tc::{SchedClassifierLinkId, TcAttachOptions},
     },
@@ -22,13 +22,13 @@ use netns::Netns;
 
 use crate::{
     Config, Error, Figures, desired::Terms, filter, host_end::HostEnd, journal::Journal, link, logs,
-    maps::Maps, pins, verifier,
+    maps::Maps, pid_namespace, pins, verifier,
 };
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
 /// The maps that all instances of a node share.
-const SHARED: [&str; 10] = [
+const SHARED: [&str; 13] = [
     name::PODS,
     name::ADDRESSES,
     name::EXCLUSIONS,
@@ -37,12 +37,15 @@ const SHARED: [&str; 10] = [
     name::PULSE,
     name::ADMITTED,
     name::STOPS,
+    name::PROBERS,
+    name::DIALLING,
+    name::PROBES,
     name::COUNTERS,
     name::AYA_LOGS,
 ];
 
-const ALL: [&str; 6] =
-    [name::CONNECT4, name::CONNECT6, name::SETSOCKOPT, name::STEER, name::GUARD, name::BACKSTOP];
+const ALL: [&str; 7] =
+    [name::CONNECT4, name::CONNECT6, name::SETSOCKOPT, name::PROBE, name::STEER, name::GUARD, name::BACKSTOP];
 
 /// What is loaded for the node as a whole.
 #[derive(Debug)]
@@ -63,7 +66,7 @@ struct Loader {
 // === impl Programs ===
 
 impl Programs {
-    /// Loads the connect hooks and attaches them to the cgroup, or puts them behind the links that an earlier
+    /// Loads the programs of the node as a whole and attaches them to the cgroup, or puts them behind the links that an earlier
     /// agent left.
     ///
     /// # Minimum kernel version
@@ -73,7 +76,7 @@ impl Programs {
         let is_new_layout = !config.pins.maps().exists();
         config.pins.create()?;
         let mut loader = Loader::new(config);
-        let mut object = loader.load(0)?;
+        let mut object = loader.load(Netns::current()?.cookie())?;
         let mut maps = Maps::open(&config.pins)?;
         if is_new_layout {
             refuse_meanwhile(config, &mut maps)?;
@@ -88,6 +91,8 @@ impl Programs {
         }
         let setsockopt = loaded(&mut object, name::SETSOCKOPT, config)?;
         attach_setsockopt(setsockopt, &cgroup, &config.pins.node_link(name::SETSOCKOPT))?;
+        let probe = loaded(&mut object, name::PROBE, config)?;
+        attach_probe(probe, &cgroup, &config.pins.node_link(name::PROBE))?;
         Ok(Self { maps, loader, object })
     }
 
@@ -100,6 +105,11 @@ impl Programs {
     /// Connections of processes in this cgroup are the agent's own from now on.
     pub fn add_agent(&mut self, cgroup_id: u64) -> Result<(), Error> {
         self.maps.add_agent(cgroup_id)
+    }
+
+    /// Whose connections from the node are probes from now on: these, and nobody else's.
+    pub(crate) fn set_probers(&mut self, probers: &[Prober]) -> Result<(), Error> {
+        self.maps.probes.set_probers(probers)
     }
 
     /// Loads one of each, and tells what the kernel made of them. Nothing is attached.
@@ -203,10 +213,11 @@ impl Loader {
         for map in SHARED {
             loader.map_pin_path(map, config.pins.map(map));
         }
+        loader.override_global(name::PID_NAMESPACE, pid_namespace::named(), true);
         Self { loader, marks: config.steering.marks }
     }
 
-    /// An instance for one namespace, or for the node (cookie 0). Nothing is attached yet.
+    /// An instance for one namespace: a pod's, or that of the node. Nothing is attached yet.
     fn load(&mut self, netns_cookie: u64) -> Result<Ebpf, Error> {
         if OBJECT.is_empty() {
             return Err(Error::NoObject);
@@ -259,6 +270,16 @@ fn attach_setsockopt(program: &CgroupSockopt, cgroup: &File, pin: &Path) -> Resu
         path: pin.to_owned(),
         source,
     })
+}
+
+fn attach_probe(program: &mut SockOps, cgroup: &File, pin: &Path) -> Result<(), Error> {
+    let refused = |source| Error::Program { program: name::PROBE, source };
+    if adopt(pin, program.fd().map_err(refused)?)? {
+        return Ok(());
+    }
+    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
+    let link = program.take_link(id).map_err(refused)?;
+    pin_link(link.try_into().map_err(|_| unsupported(pin))?, pin)
 }
 
 /// `attach` goes to where the interface is.

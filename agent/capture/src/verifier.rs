@@ -31,6 +31,7 @@ pub(crate) fn load(program: &mut Program, name: &'static str, logs: &Path) -> Re
         Program::CgroupSockopt(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
         Program::SkLookup(program) => program.load(),
+        Program::SockOps(program) => program.load(),
         _ => return Err(Error::NoObject),
     };
     loaded.map_err(|error| refusal(name, error, logs))

@@ -59,8 +59,12 @@ impl Lanes {
     /// Outside a tokio runtime, whose threads are those of the calm lane.
     pub(crate) fn new() -> io::Result<Self> {
         let threads = thread::available_parallelism()?.get();
-        let busy =
-            Builder::new_multi_thread().worker_threads(threads).thread_name("busy").enable_all().build()?;
+        let busy = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("busy")
+            .on_thread_start(take_short_turns)
+            .enable_all()
+            .build()?;
         Ok(Self { calm: Handle::current(), busy: Some(busy) })
     }
 
@@ -160,6 +164,13 @@ impl Task {
             return Poll::Ready(Went::ToTheOtherLane);
         }
         poll.map(|()| Went::ToItsEnd)
+    }
+}
+
+/// What always runs wakes nobody late, but with long turns it does let everybody wait for one.
+fn take_short_turns() {
+    if let Err(error) = timeslice::set(timeslice::SHORTEST) {
+        tracing::debug!("asking for short turns: {error}; other pods may wait longer beside a busy one");
     }
 }
 

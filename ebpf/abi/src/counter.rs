@@ -20,26 +20,29 @@ pub enum Counter {
     SteerOwnAddress = 12,
     SteerReleasing = 13,
     SteerExcluded = 14,
-    SteerOpenAgentDown = 15,
-    SteerRefusedAgentDown = 16,
-    GuardTurned = 17,
-    GuardReleasing = 18,
-    GuardLinkLocal = 19,
-    GuardExcluded = 20,
-    GuardOpenAgentDown = 21,
-    GuardDroppedAgentDown = 22,
-    GuardDroppedNoEthernet = 23,
-    GuardDroppedUnreadable = 24,
-    GuardPassedUnreadable = 25,
-    GuardOtherProtocol = 26,
-    GuardDroppedForeign = 27,
-    GuardDroppedForwarded = 28,
-    BackstopDropped = 29,
-    SockoptRefused = 30,
+    SteerProbe = 15,
+    SteerOpenAgentDown = 16,
+    SteerRefusedAgentDown = 17,
+    GuardTurned = 18,
+    GuardReleasing = 19,
+    GuardLinkLocal = 20,
+    GuardExcluded = 21,
+    GuardOpenAgentDown = 22,
+    GuardDroppedAgentDown = 23,
+    GuardDroppedNoEthernet = 24,
+    GuardDroppedUnreadable = 25,
+    GuardPassedUnreadable = 26,
+    GuardOtherProtocol = 27,
+    GuardDroppedForeign = 28,
+    GuardDroppedForwarded = 29,
+    BackstopDropped = 30,
+    SockoptRefused = 31,
+    ProbeNoted = 32,
+    ProbeFailed = 33,
 }
 
 impl Counter {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::ConnectCaptured,
         Self::ConnectLoopback,
         Self::ConnectOwnAddress,
@@ -55,6 +58,7 @@ impl Counter {
         Self::SteerOwnAddress,
         Self::SteerReleasing,
         Self::SteerExcluded,
+        Self::SteerProbe,
         Self::SteerOpenAgentDown,
         Self::SteerRefusedAgentDown,
         Self::GuardTurned,
@@ -71,6 +75,8 @@ impl Counter {
         Self::GuardDroppedForwarded,
         Self::BackstopDropped,
         Self::SockoptRefused,
+        Self::ProbeNoted,
+        Self::ProbeFailed,
     ];
 
     /// The program that counts.
@@ -83,8 +89,10 @@ impl Counter {
             "guard"
         } else if (self as u32) < Self::SockoptRefused as u32 {
             "backstop"
-        } else {
+        } else if (self as u32) < Self::ProbeNoted as u32 {
             "setsockopt"
+        } else {
+            "probe"
         }
     }
 
@@ -96,6 +104,7 @@ impl Counter {
             Self::ConnectLinkLocal | Self::GuardLinkLocal => "passed: IPv6 link-local",
             Self::ConnectAgent => "passed: the agent's own",
             Self::ConnectExcluded | Self::SteerExcluded | Self::GuardExcluded => "passed: excluded",
+            Self::SteerProbe => "passed: probe from the node",
             Self::ConnectOpenAgentDown | Self::SteerOpenAgentDown | Self::GuardOpenAgentDown => {
                 "passed: agent down, open"
             }
@@ -115,6 +124,8 @@ impl Counter {
             Self::GuardDroppedForwarded => "dropped: forwarded for a nested namespace",
             Self::BackstopDropped => "dropped: left past the guard",
             Self::SockoptRefused => "refused: PACKET_QDISC_BYPASS or AF_XDP",
+            Self::ProbeNoted => "noted: a connection of who probes",
+            Self::ProbeFailed => "not noted, so captured: a connection of who probes",
         }
     }
 }

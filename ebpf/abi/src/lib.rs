@@ -7,6 +7,7 @@ mod address;
 mod counter;
 mod exclusion;
 mod maps;
+mod probe;
 
 pub use address::{AddressKey, LOOPBACK_IFINDEX, mapped};
 pub use counter::Counter;
@@ -14,9 +15,10 @@ pub use exclusion::{ExclusionKey, ExclusionList};
 #[cfg(feature = "user")]
 pub use maps::RawListenerKey;
 pub use maps::{AdmittedKey, AgentEntry, Instance, ListenerKey, PodEntry, Slot, StopKey, limit, name};
+pub use probe::{ProbeKey, Prober, ProberKey};
 
 /// The version of this crate's layouts. It is part of the path of the pinned maps.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The kernel's licence check of our programs: `bpf_getsockopt` and its kin ask for a GPL-compatible one.
 pub const LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -23,6 +23,14 @@ pub mod name {
     pub const ADMITTED: &str = "ADMITTED";
     /// [`StopKey`](super::StopKey) → what was dropped or refused of one pod, per CPU. The oldest make room.
     pub const STOPS: &str = "STOPS";
+    /// [`ProberKey`](crate::ProberKey) → 1: whose connections from the node are probes. The agent follows who comes and
+    /// goes; while none runs, who is here stays.
+    pub const PROBERS: &str = "PROBERS";
+    /// Cookie of a socket (`SO_COOKIE`) → 1: who probes is dialling with it. From `connect(2)` to its SYN; the oldest make
+    /// room.
+    pub const DIALLING: &str = "DIALLING";
+    /// [`ProbeKey`](crate::ProbeKey) → 1: probes that are there, each from its SYN to its close. The oldest make room.
+    pub const PROBES: &str = "PROBES";
     /// [`Counter`](crate::Counter) → packets or calls, per CPU.
     pub const COUNTERS: &str = "COUNTERS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
@@ -35,6 +43,11 @@ pub mod name {
     pub const GUARD: &str = "guard";
     pub const BACKSTOP: &str = "backstop";
     pub const SETSOCKOPT: &str = "setsockopt";
+    pub const PROBE: &str = "probe";
+
+    /// The PID namespace in which [`Prober::ThreadGroup`](crate::Prober) counts, as device and inode; all 0: the machine's
+    /// first.
+    pub const PID_NAMESPACE: &str = "PID_NAMESPACE";
 }
 
 /// Sizes of the maps: what one node may hold.
@@ -53,6 +66,12 @@ pub mod limit {
     pub const STOPS: u32 = 8 * PODS;
     /// First segments on their way from one end of a wire to the other: microseconds' worth.
     pub const ADMITTED: u32 = 16 * 1024;
+    /// A kubelet, or a few processes that look like one.
+    pub const PROBERS: u32 = 16;
+    /// The time between `connect(2)` and its SYN is microseconds; what fails before it stays until it makes room.
+    pub const DIALLING: u32 = 1024;
+    /// All connections of a kubelet; with any process of the node, as many as still matter: those that are being opened.
+    pub const PROBES: u32 = 16 * 1024;
 }
 
 /// Value of `PODS`.
@@ -72,7 +91,8 @@ const _: () = assert!(size_of::<PodEntry>() == 8);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Instance {
-    /// The namespace that `steer` and `guard` serve: neither hook can ask every kernel for it.
+    /// The namespace that the instance serves: a pod's, for `steer` and `guard` cannot ask every kernel for it, or for the
+    /// programs of the node as a whole the node's.
     pub netns_cookie: u64,
     /// Bit C of `SO_MARK`.
     pub mark_captured: u32,

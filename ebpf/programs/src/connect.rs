@@ -8,15 +8,19 @@ use aya_ebpf::{
     bindings::bpf_sock_addr,
     cty::c_void,
     helpers::{
-        bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_getsockopt, bpf_set_retval, bpf_setsockopt,
+        bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_getsockopt,
+        bpf_set_retval, bpf_setsockopt,
     },
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
 use aya_log_ebpf::warn;
-use verdict::connect::{Facts, Verdict, decide};
+use verdict::{
+    connect::{Facts, Verdict, decide},
+    probe::is_by_prober,
+};
 
-use crate::{count::count, maps};
+use crate::{count::count, maps, prober::Current};
 
 // include/uapi/asm-generic/socket.h, linux/net.h, linux/in.h, asm-generic/errno.h
 const SOL_SOCKET: i32 = 1;
@@ -60,6 +64,11 @@ fn connect(ctx: &SockAddrContext, address: [u8; 16]) -> i32 {
     }
     // SAFETY: the helper takes this hook's context.
     let netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    let on_node = maps::instance().is_some_and(|node| node.netns_cookie == netns_cookie);
+    if is_by_prober(&Current { on_node }) {
+        // SAFETY: as above. `probe` hears of the same socket in a moment.
+        maps::begin_dialling(unsafe { bpf_get_socket_cookie(ctx.as_ptr()) });
+    }
     let outbound =
         if address.starts_with(&mapped([0; 4])[..12]) { Slot::OutboundV4 } else { Slot::OutboundV6 };
     // SAFETY: the context is the hook's, and the field is in its ABI: two bytes in network byte order.

@@ -2,11 +2,12 @@
 //!
 //! | program | hook | serves | maps |
 //! | --- | --- | --- | --- |
-//! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE |
-//! | `steer` | sk_lookup, one instance for each pod's network namespace | one pod | PODS ADDRESSES EXCLUSIONS LISTENERS PULSE |
+//! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE PROBERS DIALLING |
+//! | `steer` | sk_lookup, one instance for each pod's network namespace | one pod | PODS ADDRESSES EXCLUSIONS LISTENERS PULSE PROBES |
 //! | `guard` | TCX egress, one instance for each interface of a pod but lo | one pod | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE ADMITTED STOPS |
 //! | `backstop` | TCX ingress, one instance for the node's end of each | one pod | PODS ADMITTED STOPS |
 //! | `setsockopt` | cgroup setsockopt, on the cgroup-v2 root | the node | PODS STOPS |
+//! | `probe` | cgroup sock_ops, on the cgroup-v2 root | the node | DIALLING PROBES |
 //!
 //! UAPI contexts and helpers only: nothing here depends on the layout of a kernel structure.
 #![no_std]
@@ -18,6 +19,8 @@ mod count;
 mod guard;
 mod maps;
 mod packet;
+mod probe;
+mod prober;
 mod sockopt;
 mod steer;
 

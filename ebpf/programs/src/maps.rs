@@ -2,7 +2,7 @@
 
 use abi::{
     AddressKey, AdmittedKey, AgentEntry, ExclusionKey, ExclusionList, Instance, ListenerKey, PodEntry,
-    StopKey, limit,
+    ProbeKey, Prober, ProberKey, StopKey, limit,
 };
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release},
@@ -37,6 +37,15 @@ pub(crate) static COUNTERS: PerCpuArray<u64> =
 
 #[map]
 pub(crate) static STOPS: LruPerCpuHashMap<StopKey, u64> = LruPerCpuHashMap::with_max_entries(limit::STOPS, 0);
+
+#[map]
+static PROBERS: HashMap<ProberKey, u8> = HashMap::with_max_entries(limit::PROBERS, 0);
+
+#[map]
+static DIALLING: LruHashMap<u64, u8> = LruHashMap::with_max_entries(limit::DIALLING, 0);
+
+#[map]
+static PROBES: LruHashMap<ProbeKey, u8> = LruHashMap::with_max_entries(limit::PROBES, 0);
 
 #[map]
 static INSTANCE: Array<Instance> = Array::with_max_entries(1, 0);
@@ -127,6 +136,39 @@ pub(crate) fn admit(packet: &AdmittedKey) {
 #[inline(always)]
 pub(crate) fn is_admitted(packet: &AdmittedKey) -> bool {
     ADMITTED.get_ptr(packet).is_some()
+}
+
+#[inline(always)]
+pub(crate) fn is_prober(prober: Prober) -> bool {
+    PROBERS.get_ptr(prober.key()).is_some()
+}
+
+/// Who probes is about to dial with this socket.
+#[inline(always)]
+pub(crate) fn begin_dialling(socket_cookie: u64) {
+    // Where it fails the connection is captured as anybody's.
+    let _full = DIALLING.insert(socket_cookie, 1, 0);
+}
+
+/// Asked once for each SYN: the next of the same socket may be another caller's.
+#[inline(always)]
+pub(crate) fn end_dialling(socket_cookie: u64) -> bool {
+    DIALLING.remove(socket_cookie).is_ok()
+}
+
+#[inline(always)]
+pub(crate) fn note_probe(probe: &ProbeKey) -> bool {
+    PROBES.insert(probe, &1, 0).is_ok()
+}
+
+#[inline(always)]
+pub(crate) fn forget_probe(probe: &ProbeKey) {
+    let _was_none = PROBES.remove(probe);
+}
+
+#[inline(always)]
+pub(crate) fn is_probe(probe: &ProbeKey) -> bool {
+    PROBES.get_ptr(probe).is_some()
 }
 
 /// `None` never: user space writes it before it attaches anything.

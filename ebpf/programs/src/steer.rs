@@ -3,7 +3,7 @@
 //! One instance for each pod: this hook cannot ask which namespace it runs in, and `bpf_sk_assign` does not
 //! check that socket and packet belong together, so the instance carries its namespace's cookie.
 
-use abi::{Counter, ExclusionList, LOOPBACK_IFINDEX, ListenerKey, PodEntry, Slot, mapped};
+use abi::{Counter, ExclusionList, LOOPBACK_IFINDEX, ListenerKey, PodEntry, ProbeKey, Slot, mapped};
 use aya_ebpf::{
     bindings::{BPF_SK_LOOKUP_F_NO_REUSEPORT, BPF_SK_LOOKUP_F_REPLACE, bpf_sk_lookup, sk_action},
     macros::sk_lookup,
@@ -25,6 +25,7 @@ struct Syn {
     local: [u8; 16],
     remote: [u8; 16],
     local_port: u16,
+    remote_port: u16,
     ingress_ifindex: u32,
 }
 
@@ -87,10 +88,11 @@ impl Syn {
     #[inline(always)]
     fn new(lookup: *const bpf_sk_lookup, local: [u8; 16], remote: [u8; 16]) -> Self {
         // SAFETY: as above.
-        let (ingress_ifindex, local_port) =
-            unsafe { ((*lookup).ingress_ifindex, (*lookup).local_port as u16) };
+        let (ingress_ifindex, local_port, remote_port) = unsafe {
+            ((*lookup).ingress_ifindex, (*lookup).local_port as u16, u16::from_be((*lookup).remote_port))
+        };
         let netns_cookie = maps::instance().map_or(0, |instance| instance.netns_cookie);
-        Self { netns_cookie, local, remote, local_port, ingress_ifindex }
+        Self { netns_cookie, local, remote, local_port, remote_port, ingress_ifindex }
     }
 }
 
@@ -123,5 +125,15 @@ impl Facts for Syn {
     #[inline(always)]
     fn is_excluded(&self, by: ExclusionList) -> bool {
         maps::is_excluded(self.netns_cookie, by, &self.remote, self.local_port)
+    }
+
+    #[inline(always)]
+    fn is_probe(&self) -> bool {
+        maps::is_probe(&ProbeKey {
+            client: self.remote,
+            server: self.local,
+            client_port: self.remote_port,
+            server_port: self.local_port,
+        })
     }
 }

@@ -3,7 +3,7 @@
 //! The programs bring the facts, lazily, so that a pod that is not captured pays for one look-up and no more;
 //! these functions decide; the programs carry it out. [`connect`] decides in the caller's `connect(2)`,
 //! [`steer`] when the SYN looks for a listener, [`guard`] when a packet is about to leave the pod, [`backstop`] when it has left, [`sockopt`] when a program asks the
-//! kernel for a way past both.
+//! kernel for a way past both, [`probe`] when a process of the node dials.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ pub mod backstop;
 pub mod connect;
 mod exclusion;
 pub mod guard;
+pub mod probe;
 pub mod sockopt;
 pub mod steer;
 

@@ -16,6 +16,8 @@ pub trait Facts {
     fn over_lo(&self) -> bool;
     /// The client or the pod's port is on that list, which is not empty.
     fn is_excluded(&self, by: ExclusionList) -> bool;
+    /// The kubelet dials; see [`probe`](crate::probe).
+    fn is_probe(&self) -> bool;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,10 @@ pub fn decide(facts: &impl Facts) -> Verdict {
     };
     if excludes_inbound(pod, |list| facts.is_excluded(list)) {
         return Verdict::Pass(Counter::SteerExcluded);
+    }
+    // Before the agent is asked for, as above: a pod is not restarted because the agent is.
+    if facts.is_probe() {
+        return Verdict::Pass(Counter::SteerProbe);
     }
     Verdict::Inbound
 }

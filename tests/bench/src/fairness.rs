@@ -23,9 +23,11 @@ struct Neighbour {
 }
 
 /// `None`: nobody is there.
-const NEIGHBOURS: [Option<Neighbour>; 4] = [
+const NEIGHBOURS: [Option<Neighbour>; 5] = [
     None,
     Some(Neighbour { title: "that trickles, 1000 connections", connections: 1_000, conduct: "trickle" }),
+    Some(Neighbour { title: "that never reads, 40 connections", connections: 40, conduct: "deaf" }),
+    // Their data takes more than a gigabyte of the kernel's memory, however they go.
     Some(Neighbour { title: "that never reads, 200 connections", connections: 200, conduct: "deaf" }),
     Some(Neighbour { title: "that opens all it can", connections: 2_500, conduct: "idle" }),
 ];

@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("route", &["model"]),
     ("control", &["model"]),
     ("capture", &["model", "netns", "abi"]),
-    ("proxy", &["model", "netns", "route"]),
+    ("proxy", &["model", "netns", "route", "timeslice"]),
     ("app", &["model", "netns", "route", "control", "capture", "proxy", "abi", "verdict", "timeslice"]),
     ("cli", &["app", "model", "capture"]),
     ("harness", &["netns"]),

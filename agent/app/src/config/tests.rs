@@ -24,6 +24,8 @@ fn good_files() {
     for (name, text) in [
         ("empty", "{}"),
         ("same-node", "same-node: wire"),
+        ("probes", "probes: node"),
+        ("no probes", "probes: off"),
         ("some", "proxy: {connect-timeout: 5s, idle-timeout: 2h}\ndrain: {release: 0s}"),
         ("marks", "steering: {marks: {captured: 0x1000, agent: 0x2000}, table: 999, rule-priority: 50}"),
         (
@@ -51,6 +53,7 @@ fn bad_files_are_refused_by_field() {
         ("syntax", "proxy: [", ""),
         ("unknown", "proxi: {}", "proxi"),
         ("way", "same-node: sideways", "sideways"),
+        ("probes", "probes: pods", "pods"),
         ("unit", "proxy: {connect-timeout: 5 bananas}", "connect-timeout"),
         ("zero", "proxy: {connect-timeout: 0s}", "proxy.connect-timeout"),
         ("negative", "drain: {release: -1s}", "drain.release"),

@@ -8,7 +8,8 @@ const AGENT: u64 = 77;
 
 fn pod() -> Facts {
     let own = ["192.0.2.1", "2001:db8::1", "192.0.2.9"].map(|ip| ip.parse().unwrap());
-    Facts { captured: C, agents: [AGENT].into(), own: own.into(), exclusions: BTreeSet::new() }
+    let (exclusions, probes) = (BTreeSet::new(), HashSet::new());
+    Facts { captured: C, agents: [AGENT].into(), own: own.into(), exclusions, probes }
 }
 
 fn connection(local: &str, remote: &str) -> Connection {
@@ -79,4 +80,13 @@ fn what_is_excluded_is_not() {
         let pod = Facts { exclusions: crate::exclusions::entries(&exclusions), ..pod() };
         assert_eq!(pod.is_older(&connection(local, remote)), is_older, "{list:?} {what}: {local} {remote}");
     }
+}
+
+#[test]
+fn a_probe_is_not_but_what_goes_the_other_way_is() {
+    let [kubelet, port] = ["198.51.100.1:40000", "192.0.2.1:80"].map(|end| end.parse().unwrap());
+    let pod = Facts { probes: [(kubelet, port)].into(), ..pod() };
+    assert!(!pod.is_older(&connection("192.0.2.1:80", "198.51.100.1:40000")));
+    assert!(pod.is_older(&connection("192.0.2.1:40000", "198.51.100.1:80")));
+    assert!(pod.is_older(&connection("192.0.2.1:80", "198.51.100.1:40001")));
 }

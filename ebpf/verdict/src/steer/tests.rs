@@ -18,6 +18,7 @@ struct Syn {
     to_own_address: bool,
     by_itself: bool,
     over_lo: bool,
+    is_probe: bool,
 }
 
 /// From another host to the captured pod.
@@ -28,6 +29,7 @@ const INBOUND: Syn = Syn {
     to_own_address: true,
     by_itself: false,
     over_lo: false,
+    is_probe: false,
 };
 
 /// From an application of the captured pod to another host, turned over lo.
@@ -38,6 +40,9 @@ impl Facts for Syn {
         let pod = self.pod.expect("asked of a pod that is not captured");
         assert!(pod.has(by), "looked for on {by:?}, which the pod does not have");
         self.on == Some(by)
+    }
+    fn is_probe(&self) -> bool {
+        self.is_probe
     }
     fn pod(&self) -> Option<PodEntry> {
         self.pod
@@ -94,6 +99,16 @@ fn a_syn_goes() {
         (
             "to the outbound listener when the guard turned it",
             Syn { over_lo: false, ..TURNED },
+            Verdict::Outbound,
+        ),
+        (
+            "to the application when the kubelet probes",
+            Syn { is_probe: true, ..INBOUND },
+            Verdict::Pass(Counter::SteerProbe),
+        ),
+        (
+            "to the outbound listener when the pod's own look like a probe",
+            Syn { is_probe: true, ..TURNED },
             Verdict::Outbound,
         ),
         (

@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 mod crowd;
 mod dial;
+mod dialler;
 mod load;
 mod pattern;
 mod say;
@@ -27,6 +28,8 @@ enum Command {
     Serve(serve::Args),
     /// Open one connection
     Dial(dial::Args),
+    /// Dial when told to, under another name
+    Dialler(dialler::Args),
     /// Open short connections, one after the other
     Load(load::Args),
     /// Open many connections and hold them until standard input ends
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Dial(args) => dial::run(&args),
+        Command::Dialler(args) => dialler::run(&args),
         Command::Load(args) => load::run(&args),
         Command::Crowd(args) => crowd::run(&args),
     };
