@@ -105,7 +105,7 @@ impl Watches {
             if known != Some(resource) {
                 info!(policy = kind.name(), resource = resource.plural, group = resource.group, "Served");
                 self.end(topic);
-                view.begin(topic, now);
+                view.begin(*kind, now);
                 self.policies(*kind, resource.clone());
             }
         }
