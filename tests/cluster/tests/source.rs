@@ -13,7 +13,7 @@ use std::{
 };
 
 use cluster::Cluster;
-use control::{EnrolmentConfig, ExclusionConfig, FileSource, SourceReport};
+use control::{EnrolmentConfig, ExclusionConfig, FileSource, InForce, SourceReport};
 use harness::PATIENCE;
 use model::{ObjectName, Pod, Snapshot};
 use serde_json::{Value, json};
@@ -353,7 +353,10 @@ fn an_api_server_that_goes_away_is_followed_again() {
         let kinds = watched.wait_report("all watches fail", |report| {
             report.troubles.iter().filter(|trouble| trouble.error.is_some()).count() >= 6
         });
-        assert!(kinds.troubles.iter().all(|trouble| trouble.synced), "{name}: {kinds:?}");
+        assert!(
+            kinds.troubles.iter().all(|trouble| trouble.in_force == InForce::LastKnown),
+            "{name}: {kinds:?}"
+        );
         delete(&cluster, &["service", "goes"]);
         cluster.apply(&service("comes")).unwrap();
         if restart {
@@ -375,7 +378,7 @@ fn an_api_server_that_goes_away_is_followed_again() {
     let silent = watched.wait_report("one that does not answer", |report| {
         report.troubles.iter().any(|t| t.error.as_deref().is_some_and(|e| e.contains("has not answered")))
     });
-    assert!(silent.troubles.iter().all(|trouble| trouble.synced));
+    assert!(silent.troubles.iter().all(|trouble| trouble.in_force == InForce::LastKnown));
     relay.set(Way::Open);
     cluster.apply(&service("last")).unwrap();
     watched.wait("the last", |s| service_exists(s, "last"));
