@@ -56,7 +56,7 @@ pub fn bridge(node: u8) -> Subnet {
 }
 
 /// Where a route to all pods of a node leads.
-pub(crate) fn network(node: u8) -> Subnet {
+pub fn network(node: u8) -> Subnet {
     in_node(node, 0)
 }
 

@@ -21,7 +21,8 @@ use crate::{
 /// A running agent, or one that was ended and can be started again.
 #[derive(Debug)]
 pub struct Agent {
-    post: Post,
+    /// Boxed, for it is large and an agent is moved about.
+    post: Box<Post>,
     options: AgentOptions,
     process: Option<Process>,
 }
@@ -95,7 +96,7 @@ impl Agent {
 
     /// One that was not started yet.
     pub fn new(post: Post, options: AgentOptions) -> Self {
-        Self { post, options, process: None }
+        Self { post: Box::new(post), options, process: None }
     }
 
     /// Starts it, after it was ended, and waits until it is ready.

@@ -1,23 +1,26 @@
 //! What makes a place a machine of its own: namespaces of processes and of mounts, and the process that holds them.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     os::unix::process::CommandExt,
     path::Path,
     process::Command,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use anyhow::{Context, Result, ensure};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
+    sys::signal::Signal,
 };
 
 use crate::{
     Place, Process,
     place::PATIENCE,
     process::{Io, Spawner},
+    teardown,
 };
 
 /// The first process of a PID namespace: when it ends, all others in there are killed, and what was mounted is gone.
@@ -51,25 +54,56 @@ impl Holder {
         Ok(Self { process: Mutex::new(Some(process)), mounts, spawner })
     }
 
-    /// As when the power fails: every process in there is killed at once, and waited for.
+    /// As when the power fails: every process in there is killed at once. Waits until they are dead.
     pub(crate) fn kill(&self) -> Result<()> {
-        match self.process.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The kernel lets the first process end only after all others.
-            Some(process) => process.kill().map(drop),
-            None => Ok(()),
-        }
+        let Some(process) = self.take() else { return Ok(()) };
+        let pid = process.pid();
+        let namespace = fs::read_link(pid_namespace(pid))?;
+        process.signal(Signal::SIGKILL)?;
+        bury(process);
+        let of_holder = |other: &u32| {
+            *other != pid && fs::read_link(pid_namespace(*other)).is_ok_and(|other| other == namespace)
+        };
+        teardown::until_dead(|| {
+            let others = teardown::all_processes().into_iter().filter_map(|other| u32::try_from(other).ok());
+            others.filter(of_holder).filter_map(|pid| i32::try_from(pid).ok()).collect()
+        })
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Process::pid)
+        self.lock().as_ref().map(Process::pid)
     }
 
     /// Stays after we are gone.
     pub(crate) fn leave(&self) {
-        if let Some(process) = self.process.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(process) = self.take() {
             process.leave();
         }
     }
+
+    fn take(&self) -> Option<Process> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.take().into_iter().for_each(bury);
+    }
+}
+
+/// Kills it and waits for its end, elsewhere: it ends only after the last of its namespace was waited for, by whoever
+/// started that.
+fn bury(process: Process) {
+    thread::spawn(move || drop(process));
+}
+
+fn pid_namespace(pid: u32) -> String {
+    format!("/proc/{pid}/ns/pid")
 }
 
 /// Its mounts are nobody else's; those of the machine are seen.

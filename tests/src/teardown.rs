@@ -82,12 +82,17 @@ fn kill_all(id: &LabId, cgroup: &Path) -> Result<()> {
             Err(e) => return Err(e).with_context(|| format!("cannot kill process {pid}")),
         }
     }
-    let deadline = Instant::now() + Duration::from_secs(10);
     // A process leaves its namespace before its files are closed, its locks among them.
-    let is_left = || strays().next().is_some() || killed.iter().any(|pid| is_alive(*pid));
-    while !cgroup::processes(cgroup).is_empty() || is_left() {
+    until_dead(|| cgroup::processes(cgroup).into_iter().chain(strays()).chain(killed.clone()).collect())
+        .with_context(|| format!("in lab {id}"))
+}
+
+/// Waits for processes that were killed.
+pub(crate) fn until_dead(processes: impl Fn() -> Vec<i32>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Some(pid) = processes().into_iter().find(|pid| is_alive(*pid)) {
         if deadline < Instant::now() {
-            bail!("some processes of lab {id} survive SIGKILL");
+            bail!("process {pid} survives SIGKILL");
         }
         thread::sleep(Duration::from_millis(2));
     }
@@ -158,7 +163,7 @@ fn gone(path: &Path, removed: io::Result<()>) -> Result<()> {
     }
 }
 
-fn all_processes() -> Vec<i32> {
+pub(crate) fn all_processes() -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
@@ -167,7 +172,17 @@ fn all_processes() -> Vec<i32> {
 fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The command's name may hold anything; the state stands behind its closing parenthesis.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    let has_state = stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']));
+    has_state && !is_last_of_its_own(pid)
+}
+
+/// The first process of a PID namespace that has ended, but for waiting until the others are waited for. That may be our
+/// part, later.
+fn is_last_of_its_own(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let is_first = pids.split_whitespace().skip(1).last() == Some("1");
+    is_first && fs::read_link(format!("/proc/{pid}/ns/net")).is_err()
 }
 
 /// A process that has ended but was not yet waited for has no namespace.

@@ -3,8 +3,9 @@
 use std::{
     fs,
     io::{self, Write},
+    panic,
     path::{Path, PathBuf},
-    thread,
+    thread::{self, ScopedJoinHandle},
 };
 
 use anyhow::{Context, Result};
@@ -65,17 +66,14 @@ impl Cluster {
         if !networks.is_empty() {
             image::write(&image)?;
         }
-        for network in networks {
-            let membership = Membership {
-                lab: cluster.id(),
-                pki: &pki,
-                server: &server(address),
-                kubeconfig: cluster.control.kubeconfig(),
-                image: &image,
-            };
-            let node = Node::start(network, &membership)?;
-            cluster.nodes.push(node);
-        }
+        let membership = Membership {
+            lab: cluster.id(),
+            pki: &pki,
+            server: &server(address),
+            kubeconfig: cluster.control.kubeconfig(),
+            image: &image,
+        };
+        cluster.nodes = start_all(networks, &membership)?;
         for node in &cluster.nodes {
             cluster.wait_ready(node).with_context(|| cluster.autopsy())?;
         }
@@ -171,6 +169,18 @@ impl Cluster {
         }
         text + &self.control.last_words()
     }
+}
+
+/// At once: each waits for its own programs.
+fn start_all(networks: Vec<harness::Node>, cluster: &Membership<'_>) -> Result<Vec<Node>> {
+    thread::scope(|scope| {
+        let starting: Vec<_> =
+            networks.into_iter().map(|network| scope.spawn(|| Node::start(network, cluster))).collect();
+        let join = |node: ScopedJoinHandle<'_, Result<Node>>| {
+            node.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
+        };
+        starting.into_iter().map(join).collect()
+    })
 }
 
 impl Drop for Cluster {

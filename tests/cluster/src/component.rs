@@ -62,11 +62,11 @@ impl Component {
         }
     }
 
-    /// The end of what it had to say.
+    /// The end of what it had to say, but for what went well.
     pub(crate) fn last_words(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
-        let lines: Vec<_> = log.lines().collect();
+        let lines: Vec<_> = log.lines().filter(|line| !is_information(line)).collect();
         let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
         last.iter().map(|line| format!("    {}: {line}\n", self.name)).collect()
     }
@@ -74,6 +74,12 @@ impl Component {
     fn process(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// In the three formats that they have for their logs.
+fn is_information(line: &str) -> bool {
+    let is_klog = line.starts_with('I') && line[1..].starts_with(|c: char| c.is_ascii_digit());
+    is_klog || line.contains("\"level\":\"info\"") || line.contains("level=info")
 }
 
 /// Words of a command line.

@@ -3,6 +3,8 @@
 use std::{
     ffi::OsStr,
     fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
@@ -48,6 +50,8 @@ pub struct Node {
     kube_proxy: Component,
 }
 
+/// Where a kubelet tells those on its node how it is.
+const KUBELET_HEALTH: u16 = 10_248;
 /// Addresses of pods, of both families: what comes from elsewhere and asks for a service gets the node's.
 const PODS: &str = "10.0.0.0/12,fd00::/28";
 
@@ -133,8 +137,11 @@ impl Node {
         self.kubelet.kill()
     }
 
+    /// Starts it and waits until it says that it is healthy. Without containerd it ends.
     pub fn start_kubelet(&self) -> Result<()> {
-        self.kubelet.start(&self.machine())
+        let machine = self.machine();
+        self.kubelet.start(&machine)?;
+        self.until(&self.kubelet, || machine.exec(ask_kubelet)?)
     }
 
     /// The kubelet's process, as the machine under the cluster numbers it.
@@ -151,21 +158,7 @@ impl Node {
     pub fn start_containerd(&self) -> Result<()> {
         let machine = self.machine();
         self.containerd.start(&machine)?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let output = self.ctr(&["version"])?;
-            if output.status.success() {
-                return Ok(());
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "containerd of {} does not answer: {}\n{}",
-                self.name,
-                output.stderr,
-                self.containerd.last_words()
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
+        self.until(&self.containerd, || self.ctr(&["version"])?.stdout().map(drop))
     }
 
     /// As when the power fails: all processes are killed at once, and what only memory held is gone.
@@ -210,6 +203,18 @@ impl Node {
         self.kube_proxy.start(&self.machine())
     }
 
+    /// Asks a program until it answers: nobody tells when it is ready to.
+    fn until(&self, program: &Component, mut ask: impl FnMut() -> Result<()>) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = ask() {
+            if deadline < Instant::now() {
+                return Err(error).with_context(|| format!("on {}\n{}", self.name, program.last_words()));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
     fn ctr(&self, args: &[&str]) -> Result<Output> {
         let machine = self.machine();
         let mut command = machine.command(&[program("ctr")?])?;
@@ -226,6 +231,17 @@ impl Node {
     fn lock(&self) -> MutexGuard<'_, Place> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Asks the kubelet of this network how it is.
+fn ask_kubelet() -> Result<()> {
+    let mut stream =
+        TcpStream::connect((Ipv4Addr::LOCALHOST, KUBELET_HEALTH)).context("no kubelet answers")?;
+    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.0 200"), "the kubelet is not healthy: {answer}");
+    Ok(())
 }
 
 /// The machine without any of its programs.

@@ -72,12 +72,9 @@ SystemdCgroup = false
 /// The network of the pods: each on a wire of its own, routed by the node. Where they shared a bridge, the answer of a
 /// service to a pod of the same node would not pass the node, where kube-proxy's address must be put back.
 pub(super) fn network(node: u8) -> Value {
-    let bridge = address::bridge(node);
-    let ranges: Vec<_> = bridge
-        .prefixes(address::Families::Dual)
-        .into_iter()
-        .map(|(gateway, length)| json!([{ "subnet": format!("{gateway}/{length}"), "gateway": gateway }]))
-        .collect();
+    let networks = address::network(node).prefixes(address::Families::Dual).into_iter();
+    let ranges: Vec<_> =
+        networks.map(|(address, length)| json!([{ "subnet": format!("{address}/{length}") }])).collect();
     json!({
         "cniVersion": "1.0.0",
         "name": "pods",
