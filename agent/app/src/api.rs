@@ -57,7 +57,8 @@ pub struct Status {
     pub snapshot: u64,
     pub pods: PodCounts,
     pub connections: usize,
-    /// Whose probes reach captured pods without the proxy; `null` where nobody was found to probe, or no agent looks.
+    /// Whose probes reach captured pods without the proxy; `null` where nobody was found who
+    /// would, and nobody is expected, or no agent looks.
     pub probes: Option<String>,
     /// How the connections since the agent's start have ended.
     pub ended: Vec<Ended>,

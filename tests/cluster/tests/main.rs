@@ -4,4 +4,5 @@
 mod clusters;
 mod enrolment;
 mod mesh;
+mod probes;
 mod source;
