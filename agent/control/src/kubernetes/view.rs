@@ -1,6 +1,10 @@
 //! What the watches have told so far. PURE.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map},
+    mem,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use model::Snapshot;
@@ -50,9 +54,8 @@ impl View {
 
     /// Before a kind of policies that came later is known, it is taken for the worst.
     pub(super) fn begin(&mut self, kind: PolicyKind, now: Timestamp) {
-        let topic = Topic::Objects(Kind::Policy(kind));
-        if !self.watches.contains_key(&topic) {
-            self.watches.insert(topic, Watched::begun(now));
+        if let btree_map::Entry::Vacant(entry) = self.watches.entry(Topic::Objects(Kind::Policy(kind))) {
+            entry.insert(Watched::begun(now));
             if self.is_synced {
                 self.index.assume(kind);
             }
