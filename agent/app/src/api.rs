@@ -63,12 +63,10 @@ pub struct Status {
     /// How the connections since the agent's start have ended.
     pub ended: Vec<Ended>,
     /// What of the source was not taken.
-    #[serde(skip_deserializing)]
     pub refusals: Vec<SourceRefusal>,
     /// The same, one sentence each.
     pub refused: Vec<String>,
     /// Watches of the API server that do not stand.
-    #[serde(skip_deserializing)]
     pub troubles: Vec<WatchTrouble>,
     /// Pods of the node that no agent can capture though a label asks for it, and why.
     pub uncapturable: Vec<String>,
