@@ -4,4 +4,6 @@
 mod clusters;
 mod enrolment;
 mod mesh;
+mod roads;
 mod source;
+mod workloads;
