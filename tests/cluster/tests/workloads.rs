@@ -35,6 +35,7 @@ fn workloads_of_every_kind_live_in_the_mesh_and_leave_nothing_there() {
     a_pod_in_the_network_of_the_host_is_named_and_works_without_the_mesh(&mesh);
     pods_that_come_and_go_leave_nothing_behind(&mesh);
     whoever_gets_the_address_of_another_is_a_stranger(&mesh);
+    nobody_was_told_of_a_failure(&mesh);
 }
 
 fn a_pod_is_captured_while_its_init_containers_run(mesh: &Mesh) {
@@ -70,7 +71,8 @@ fn a_rollout_under_load_harms_no_connection(mesh: &Mesh) {
     let status = ["rollout", "status", "deployment/web", "--namespace=shop", "--timeout=80s"];
     mesh.kubectl(&status);
     wait_settled(mesh);
-    let vip = mesh.kubectl(&["get", "service/web", "--namespace=shop", "--output=jsonpath={.spec.clusterIP}"]);
+    let vip =
+        mesh.kubectl(&["get", "service/web", "--namespace=shop", "--output=jsonpath={.spec.clusterIP}"]);
     let addr = SocketAddr::new(vip.parse().unwrap(), 80);
     let why = mesh.agents[0].json(&["why", "shop/client", &addr.to_string()]).unwrap();
     assert_eq!(why["verdict"], "proxied", "{why}");
@@ -96,7 +98,7 @@ fn pods_of_a_stateful_set_are_reached_by_their_own_addresses(mesh: &Mesh) {
             row["direction"] == "outbound" && row["original_dst"] == addr.to_string()
         });
         assert_eq!(rows.len(), CROWD, "{rows:?}");
-        assert!(rows.iter().all(|row| row["upstream_workload"] == format!("shop/{pod}")), "{rows:?}");
+        assert!(rows.iter().all(|row| row["upstream_workload"]["name"] == pod), "{rows:?}");
         assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
     }
 }
@@ -110,7 +112,7 @@ fn a_port_of_the_host_leads_into_the_mesh(mesh: &Mesh) {
     assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
     let client = format!("{here}:");
     let rows = connections(&mesh.agents[1], |row| {
-        row["pod"] == "shop/port" && row["client"].as_str().unwrap().starts_with(&client)
+        row["pod"]["name"] == "port" && row["client"].as_str().unwrap().starts_with(&client)
     });
     assert_eq!(rows.len(), CROWD, "{rows:?}");
     assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
@@ -163,7 +165,7 @@ fn whoever_gets_the_address_of_another_is_a_stranger(mesh: &Mesh) {
     assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
     let rows = connections(&mesh.agents[0], |row| row["original_dst"] == addr.to_string());
     assert_eq!(rows.len(), CROWD, "of the client alone: {rows:?}");
-    assert!(rows.iter().all(|row| row["upstream_workload"] == "elsewhere/second"), "{rows:?}");
+    assert!(rows.iter().all(|row| row["upstream_workload"]["name"] == "second"), "{rows:?}");
     assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
     let why = mesh.agents[0].json(&["why", "elsewhere/second", &mesh.echo_at("far").to_string()]).unwrap();
     assert_eq!(why["verdict"], "direct", "{why}");
@@ -175,6 +177,15 @@ fn whoever_gets_the_address_of_another_is_a_stranger(mesh: &Mesh) {
     wait_settled(mesh);
     assert_eq!(mesh.echo_at("third"), addr);
     exchange(mesh.crowd(addr, CROWD));
+}
+
+/// A pod that ends is not one that cannot be captured.
+fn nobody_was_told_of_a_failure(mesh: &Mesh) {
+    let reason = "--field-selector=reason=NotCaptured";
+    let events = mesh.kubectl(&["get", "events", "--all-namespaces", reason, "--output=json"]);
+    let events: Value = serde_json::from_str(&events).unwrap();
+    let notes: Vec<_> = events["items"].as_array().unwrap().iter().map(|event| &event["message"]).collect();
+    assert!(notes.is_empty(), "{notes:?}");
 }
 
 /// What runs in the shop is captured, and nothing else: in the cluster's words, in the agents', and in the kernel.
@@ -286,6 +297,8 @@ fn last_line(text: &str) -> Value {
 /// Has the CNI plugin of a node give this address to the next pod: it goes on behind the last that it gave.
 fn next_address(node: &Node, ip: IpAddr) {
     let IpAddr::V4(ip) = ip else { panic!("{ip} is not of the first family") };
+    let taken = format!("/var/lib/cni/networks/pods/{ip}");
+    wait_for("the address to be given back", || !node.run(&["ls", &taken]).unwrap().status.success());
     let last = Ipv4Addr::from_bits(ip.to_bits() - 1);
     let write = format!("printf {last} > /var/lib/cni/networks/pods/last_reserved_ip.0");
     node.run(&["sh", "-c", &write]).unwrap().stdout().unwrap();
