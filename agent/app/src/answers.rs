@@ -18,6 +18,9 @@ use crate::{
 /// How long a want of room is a problem after it was felt last.
 const LATELY: Duration = Duration::from_secs(300);
 
+/// Of a pod that is being deleted, and not captured any more.
+const TERMINATING: &str = "the pod is being deleted";
+
 /// The pods of a node, in name order.
 pub fn pods(
     snapshot: &Snapshot,
@@ -134,6 +137,7 @@ fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> us
         Some(Phase::Captured) => (PodState::Captured, enrolment),
         Some(Phase::Releasing) => (PodState::Releasing, enrolment),
         Some(Phase::Failed { reason }) => (PodState::Failed, reason.clone()),
+        None if pod.is_enrolled() && pod.terminating => (PodState::NotEnrolled, TERMINATING.to_owned()),
         None if pod.is_enrolled() => (PodState::Pending, enrolment),
         None => (PodState::NotEnrolled, enrolment),
     };

@@ -36,6 +36,10 @@ const BREATH: Duration = Duration::from_millis(20);
 /// A pod that has failed so often (for some six seconds) is named, and holds up readiness no longer.
 const TRIES_BEFORE_READY: u32 = 3;
 
+/// A pod that ends without having been deleted, as that of a Job, loses its namespace before the cluster is told of its
+/// end. One that was captured is named only after so many tries (some fourteen seconds).
+const TRIES_AFTER_CAPTURE: u32 = 4;
+
 /// Between tries of a pod that cannot be captured, at most.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -58,6 +62,8 @@ struct Managed {
     spec: PodSpec,
     existing_connections: ExistingConnections,
     state: State,
+    /// Since when its changes cannot be followed.
+    stumbled: Option<Instant>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +78,9 @@ enum State {
 struct Failure {
     tries: u32,
     next: Instant,
+    /// As it was when it was tried last: one that has changed is tried at once.
+    pod: Option<Arc<Pod>>,
+    was_captured: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +99,20 @@ struct Work {
     releases: u64,
     sweeps: usize,
     events: mpsc::UnboundedSender<Event>,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// Of a pod that was never captured.
+    fn first() -> Self {
+        Self { tries: 0, next: Instant::now(), pod: None, was_captured: false }
+    }
+
+    /// Of one that was, until now.
+    fn of_captured() -> Self {
+        Self { next: Instant::now() + SWEEP, was_captured: true, ..Self::first() }
+    }
 }
 
 // === impl Enroller ===
@@ -156,7 +179,8 @@ impl Work {
             }
             wanted
         });
-        let stale: Vec<_> = pods.into_iter().filter(|pod| !self.is_up_to_date(pod)).collect();
+        let is_stale = |pod: &Arc<Pod>| !self.is_up_to_date(pod) && self.is_due(pod);
+        let stale: Vec<_> = pods.into_iter().filter(is_stale).collect();
         let whereabouts = self.locate(&stale).await;
         for pod in &stale {
             self.enrol(pod, &whereabouts).await;

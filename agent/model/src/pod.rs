@@ -20,6 +20,8 @@ pub struct Pod {
     /// Where the network namespace of the pod is found, if its source knows (`millstream.dev/netns`).
     pub netns: Option<PathBuf>,
     pub enrolment: Enrolment,
+    /// `metadata.deletionTimestamp`: it goes on for a while, and then loses its network namespace before it is gone.
+    pub terminating: bool,
     pub when_agent_down: WhenAgentDown,
     pub existing_connections: ExistingConnections,
     /// A network policy that may select it, e.g. `NetworkPolicy shop/deny-all`: the first where there are several.

@@ -5,4 +5,6 @@ mod clusters;
 mod enrolment;
 mod mesh;
 mod probes;
+mod roads;
 mod source;
+mod workloads;

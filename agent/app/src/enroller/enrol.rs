@@ -7,10 +7,11 @@ use capture::{PodSpec, plan::Step};
 use model::{Pod, PodUid, Snapshot};
 use netns::Netns;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
-    BREATH, Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, Work, chain, locate::Whereabouts,
+    BREATH, Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, TRIES_AFTER_CAPTURE, Work, chain,
+    locate::Whereabouts,
 };
 use crate::{
     older::{self, reset_is_due},
@@ -18,7 +19,7 @@ use crate::{
 };
 
 impl Work {
-    pub(super) async fn enrol(&mut self, pod: &Pod, whereabouts: &Whereabouts) {
+    pub(super) async fn enrol(&mut self, pod: &Arc<Pod>, whereabouts: &Whereabouts) {
         if self.is_up_to_date(pod) {
             return;
         }
@@ -47,7 +48,7 @@ impl Work {
         self.enroller.listeners.0.recapture(&spec.uid);
         let older = self.enroller.capture.older(&spec);
         let existing_connections = pod.existing_connections;
-        let managed = Managed { spec, existing_connections, state: State::Captured };
+        let managed = Managed { spec, existing_connections, state: State::Captured, stumbled: None };
         let known = self.managed.insert(pod.uid.clone(), managed);
         if known.is_none() {
             self.follow_addresses(&pod.uid).await;
@@ -79,7 +80,7 @@ impl Work {
     }
 
     pub(super) fn is_up_to_date(&self, pod: &Pod) -> bool {
-        self.managed.get(&pod.uid).is_some_and(|Managed { spec, existing_connections, state }| {
+        self.managed.get(&pod.uid).is_some_and(|Managed { spec, existing_connections, state, .. }| {
             *state == State::Captured
                 && pod.netns.as_ref().is_none_or(|path| *path == spec.netns_path)
                 && spec.ips == pod.ips
@@ -89,12 +90,18 @@ impl Work {
         })
     }
 
-    fn note_failure(&mut self, pod: &Pod, e: &anyhow::Error) {
-        let failure =
-            self.failures.entry(pod.uid.clone()).or_insert(Failure { tries: 0, next: Instant::now() });
+    /// Not all is news: what becomes of a pod that ends is seen here before the cluster tells it.
+    fn note_failure(&mut self, pod: &Arc<Pod>, e: &anyhow::Error) {
+        let failure = self.failures.entry(pod.uid.clone()).or_insert_with(Failure::first);
         let backoff = SWEEP.saturating_mul(1 << failure.tries.min(5)).min(LONGEST_BACKOFF);
         failure.tries += 1;
         failure.next = Instant::now() + backoff;
+        failure.pod = Some(pod.clone());
+        if pod.terminating || failure.was_captured && failure.tries < TRIES_AFTER_CAPTURE {
+            debug!(pod = %pod.name, uid = %pod.uid, error = %format_args!("{e:#}"), "Pod seems to end");
+            self.enroller.board.set(&pod.uid, None);
+            return;
+        }
         let reason = format!("{e:#}");
         let phase = Phase::Failed { reason };
         if self.enroller.board.read().get(&pod.uid) != Some(&phase) {
@@ -103,9 +110,16 @@ impl Work {
         self.enroller.board.set(&pod.uid, Some(phase));
     }
 
+    /// Whether it is time to try a pod, again or for the first time.
+    pub(super) fn is_due(&self, pod: &Pod) -> bool {
+        self.failures.get(&pod.uid).is_none_or(|failure| {
+            failure.next <= Instant::now() || failure.pod.as_deref().is_some_and(|known| known != pod)
+        })
+    }
+
     /// Something in the pod changed: brings sysctls, rules, routes and maps up to date.
     pub(super) async fn refresh(&mut self, uid: &PodUid) {
-        let Some(managed) = self.managed.get(uid) else {
+        let Some(managed) = self.managed.get_mut(uid) else {
             return;
         };
         let assigned = self.enroller.capture.assigned(uid).await.unwrap_or_default();
@@ -117,10 +131,28 @@ impl Work {
             return;
         }
         let spec = managed.spec.clone();
-        if let Err(e) = self.enroller.capture.enrol(&spec, &self.enroller.listeners).await {
-            warn!(pod = %spec.name, error = chain(e), "Changes in the pod could not be followed");
+        let followed = self.enroller.capture.enrol(&spec, &self.enroller.listeners).await;
+        match (followed, managed.stumbled) {
+            (Ok(_), _) => managed.stumbled = None,
+            // A pod that ends loses its interfaces step by step: only what goes on failing is news.
+            (Err(_), None) => {
+                managed.stumbled = Some(Instant::now());
+                self.look_later(uid);
+            }
+            (Err(e), Some(since)) if SWEEP <= since.elapsed() => {
+                warn!(pod = %spec.name, error = chain(e), "Changes in the pod could not be followed");
+            }
+            (Err(_), Some(_)) => {}
         }
         self.back_up(uid).await;
+    }
+
+    fn look_later(&self, uid: &PodUid) {
+        let (uid, events) = (uid.clone(), self.events.clone());
+        tokio::spawn(async move {
+            sleep(SWEEP).await;
+            let _agent_ended = events.send(Event::Changed(uid));
+        });
     }
 
     async fn follow_addresses(&self, uid: &PodUid) {
@@ -137,9 +169,8 @@ impl Work {
     }
 
     pub(super) async fn retry(&mut self, snapshot: &Snapshot) {
-        let now = Instant::now();
-        let is_due = |uid: &PodUid| self.failures.get(uid).is_some_and(|failure| failure.next <= now);
-        let pods: Vec<_> = self.wanted(snapshot).into_iter().filter(|pod| is_due(&pod.uid)).collect();
+        let has_failed = |pod: &Arc<Pod>| self.failures.contains_key(&pod.uid) && self.is_due(pod);
+        let pods: Vec<_> = self.wanted(snapshot).into_iter().filter(has_failed).collect();
         let whereabouts = self.locate(&pods).await;
         for pod in pods {
             self.enrol(&pod, &whereabouts).await;

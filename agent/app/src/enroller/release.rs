@@ -1,12 +1,12 @@
 //! Letting go: of pods that are not wanted any more, of those that are gone, and of what an earlier agent left.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Instant};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use model::{PodUid, Snapshot};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::{Event, Failure, SWEEP, State, Work, chain};
+use super::{Event, Failure, State, Work, chain};
 use crate::pods::Phase;
 
 impl Work {
@@ -74,9 +74,9 @@ impl Work {
         if let Err(e) = self.enroller.capture.forget(uid, &self.enroller.listeners).await {
             warn!(pod = %managed.spec.name, error = chain(e), "Traces of a pod that is gone could not be removed");
         }
-        let failed = Phase::Failed { reason: why.to_owned() };
-        self.enroller.board.set(uid, (managed.state == State::Captured).then_some(failed));
-        self.failures.insert(uid.clone(), Failure { tries: 0, next: Instant::now() + SWEEP });
+        self.enroller.board.set(uid, None);
+        // It ends, or the runtime gives it another namespace.
+        self.failures.insert(uid.clone(), Failure::of_captured());
     }
 
     /// What an earlier agent captured and nobody wants captured now is undone; the rest was adopted.

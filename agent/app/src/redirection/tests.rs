@@ -32,6 +32,7 @@ fn pod(enrolment: Enrolment) -> Pod {
         ips: Vec::new(),
         netns: None,
         enrolment,
+        terminating: false,
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
         policed_by: None,

@@ -96,6 +96,7 @@ impl<'a> Join<'a> {
             ips: pod.ips.clone(),
             netns: pod.netns.clone(),
             enrolment: enrolment::decide(&pod.facts(), &namespace.labels, &config.enrolment),
+            terminating: pod.terminating,
             when_agent_down: namespace.when_agent_down,
             existing_connections: pod.existing_connections.unwrap_or(namespace.existing_connections),
             policed_by: self.policies.first_over(pod, seen.map(|namespace| &namespace.labels)),

@@ -48,6 +48,7 @@ pub(super) fn model_pod(name: &str, ips: &[&str]) -> Pod {
         ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         netns: None,
         enrolment: Enrolment::Enrolled("test".into()),
+        terminating: false,
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
         policed_by: None,

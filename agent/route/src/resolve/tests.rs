@@ -152,6 +152,7 @@ fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
         ips: vec![ip.parse().unwrap()],
         netns: None,
         enrolment: Enrolment::NotEnrolled(why),
+        terminating: false,
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
         policed_by: None,

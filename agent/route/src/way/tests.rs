@@ -13,6 +13,7 @@ fn pod(name: &str, ips: &[&str], policed_by: Option<&str>) -> Pod {
         ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         netns: None,
         enrolment: Enrolment::Enrolled("test".into()),
+        terminating: false,
         when_agent_down: WhenAgentDown::Closed,
         existing_connections: ExistingConnections::Keep,
         policed_by: policed_by.map(Into::into),

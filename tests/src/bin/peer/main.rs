@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 mod crowd;
 mod dial;
 mod dialler;
+mod dns;
 mod load;
 mod pattern;
 mod say;
@@ -26,6 +27,8 @@ struct Args {
 enum Command {
     /// Accept connections until killed
     Serve(serve::Args),
+    /// Answer queries for addresses until killed
+    Dns(dns::Args),
     /// Open one connection
     Dial(dial::Args),
     /// Dial when told to, under another name
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     raise_file_limit();
     let done = match Args::parse().command {
         Command::Serve(args) => serve::run(args),
+        Command::Dns(args) => dns::run(&args),
         Command::Dial(args) => dial::run(&args),
         Command::Dialler(args) => dialler::run(&args),
         Command::Load(args) => load::run(&args),

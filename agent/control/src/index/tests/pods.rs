@@ -115,7 +115,8 @@ fn a_pod_without_addresses_of_its_own_is_not_found_by_address() {
 fn a_pod_that_is_being_deleted_stays_until_it_is() {
     let yaml = "{apiVersion: v1, kind: Pod, metadata: {name: cart, deletionTimestamp: '2026-01-01T00:00:00Z', \
                 labels: {istio.io/dataplane-mode: ambient}}, status: {podIP: 192.0.2.1}}";
-    assert!(Applied::new(yaml).sound().pod("cart").is_enrolled());
+    let pod = Applied::new(yaml).sound().pod("cart");
+    assert!(pod.is_enrolled() && pod.terminating);
 }
 
 #[test]
