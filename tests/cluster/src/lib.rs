@@ -37,4 +37,4 @@ mod pki;
 mod programs;
 pub mod standing;
 
-pub use crate::{cluster::Cluster, image::NAME as IMAGE, node::Node};
+pub use crate::{cluster::Cluster, image::NAME as IMAGE, node::Node, programs::program};

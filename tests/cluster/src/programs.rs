@@ -19,7 +19,8 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
+/// Where that program of Kubernetes is.
+pub fn program(name: &str) -> Result<PathBuf> {
     let path = folder()?.join(name);
     ensure!(path.is_file(), "no program {}: `cargo xtask setup kubernetes` builds it", path.display());
     Ok(path)

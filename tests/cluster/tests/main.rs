@@ -1,7 +1,10 @@
 //! The tests on Kubernetes clusters: `cargo xtask test kubernetes`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod absence;
 mod clusters;
 mod enrolment;
+mod inside;
 mod mesh;
+mod probes;
 mod source;
