@@ -2,16 +2,17 @@
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
 
 use cluster::IMAGE;
-use harness::{Agent, Count, PATIENCE};
+use harness::{Agent, Count, Crowd, PATIENCE};
 use serde_json::{Value, json};
 
 use crate::{
-    inside::{Inside, each_netns},
+    inside::{Inside, each_netns, kernel_pods},
     mesh::{LABEL, Mesh, NAMESPACE, Still, redirection, wait_for},
 };
 
@@ -26,46 +27,52 @@ fn what_happened_during_an_absence_is_made_up_for_at_the_return() {
     let mut mesh = Mesh::open("absence");
     mesh.label(Some("ambient"));
     mesh.wait_captured();
-    the_api_server_is_away(&mesh);
+    the_api_server_is_away(&mut mesh);
     the_right_to_annotate_is_away(&mesh);
     a_pod_cannot_be_captured(&mut mesh);
     the_agent_dies_again_and_again(&mut mesh);
     the_agent_is_away(&mut mesh);
 }
 
-fn the_api_server_is_away(mesh: &Mesh) {
-    let agent = &mesh.agents[0];
+fn the_api_server_is_away(mesh: &mut Mesh) {
     let client = Inside::of(mesh, "n1", "client");
-    let servers = ["near", "far"].map(|server| mesh.echo_at(server));
-    let mut before = servers.map(|addr| client.crowd(addr, CROWD));
-    for crowd in &mut before {
-        assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
-    }
-    wait_for("no problems", || problems(agent) == "[]");
+    let [near, far] = ["near", "far"].map(|server| mesh.echo_at(server));
+    let mut crowds = vec![stand(&client, near), stand(&client, far)];
+    wait_for("no problems", || problems(&mesh.agents[0]) == "[]");
 
     mesh.cluster.stop_api_server().unwrap();
-    wait_for("the trouble to be named", || problems(agent).contains("cannot watch Pods"));
-    let mut during = servers.map(|addr| client.crowd(addr, CROWD));
-    for crowd in &mut during {
-        assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
-    }
-    for crowd in before.iter_mut().chain(&mut during) {
+    let trouble = "cannot watch Pods";
+    wait_for("the trouble to be named", || problems(&mesh.agents[0]).contains(trouble));
+    crowds.extend([stand(&client, near), stand(&client, far)]);
+    for crowd in &mut crowds {
         assert_eq!(crowd.exchange().unwrap(), Count::all(CROWD));
     }
-    let connections = agent.json(&["connections"]).unwrap();
-    let outbound = connections.as_array().unwrap().iter().filter(|row| row["direction"] == "outbound");
-    assert!(4 * CROWD <= outbound.count(), "{connections}");
+    let rows = mesh.agents[0].json(&["connections"]).unwrap();
+    let outbound = rows.as_array().unwrap().iter().filter(|row| row["direction"] == "outbound");
+    assert!(4 * CROWD <= outbound.count(), "{rows}");
+    crowds.into_iter().for_each(end);
 
+    // An agent that knows nothing yet leaves everything as it is.
+    let there = kernel_pods(&mesh.agents[1]);
+    assert_eq!(there.len(), 1);
+    mesh.agents[1].kill().unwrap();
+    mesh.agents[1].launch_unready().unwrap();
+    wait_for("the trouble to be named again", || problems(&mesh.agents[1]).contains(trouble));
+    assert!(problems(&mesh.agents[1]).contains("not ready: the first snapshot is not complete"));
+    assert_eq!(kernel_pods(&mesh.agents[1]), there);
+
+    let mut standing = stand(&client, near);
     mesh.cluster.start_api_server().unwrap();
     label_pod(mesh, "near", Some("none"));
     mesh.add(Still { name: "late", node: "n1", command: SLEEP });
     wait_for("the changes to be followed", || {
         redirection(&mesh.pod("near")).is_none() && redirection(&mesh.pod("late")) == Some("enabled")
     });
-    wait_for("the trouble to be over", || problems(agent) == "[]");
-    for crowd in before.into_iter().chain(during) {
-        assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
+    for agent in &mesh.agents {
+        wait_for("the trouble to be over", || problems(agent) == "[]");
     }
+    assert_eq!(standing.exchange().unwrap(), Count::all(CROWD));
+    [standing, stand(&client, far)].into_iter().for_each(end);
     label_pod(mesh, "near", None);
     mesh.wait_captured();
 }
@@ -194,6 +201,17 @@ fn launch_and_kill(agent: &mut Agent, after: usize) {
     agent.kill().unwrap();
 }
 
+/// Connections from a pod, all open.
+fn stand(client: &Inside, addr: SocketAddr) -> Crowd {
+    let mut crowd = client.crowd(addr, CROWD);
+    assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
+    crowd
+}
+
+fn end(crowd: Crowd) {
+    assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
+}
+
 fn label_pod(mesh: &Mesh, pod: &str, mode: Option<&str>) {
     let label = mode.map_or(format!("{LABEL}-"), |mode| format!("{LABEL}={mode}"));
     mesh.kubectl(&["label", "--overwrite", "--namespace=shop", "pod", pod, &label]);
@@ -210,9 +228,8 @@ fn all_is_there_once(mesh: &Mesh) {
     let wanted = pods.iter().filter(|pod| pod["spec"]["nodeName"] == node.name() && is_wanted(pod));
     let wanted: BTreeSet<_> =
         wanted.map(|pod| format!("{NAMESPACE}/{}", pod["metadata"]["name"].as_str().unwrap())).collect();
-    let known = mesh.agents[0].json(&["maps", "pods"]).unwrap();
-    let known: Vec<_> = known.as_array().unwrap().iter().map(|row| row["pod"].as_str().unwrap()).collect();
-    assert_eq!(known.iter().map(|&pod| pod.to_owned()).collect::<BTreeSet<_>>(), wanted);
+    let known = kernel_pods(&mesh.agents[0]);
+    assert_eq!(known.iter().map(|(_, pod)| pod.clone()).collect::<BTreeSet<_>>(), wanted);
     assert_eq!(known.len(), wanted.len(), "{known:?}");
 
     let script = "echo $(ip rule | grep -c 15001) $(ip -6 rule | grep -c 15001) \

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use cluster::Node;
-use harness::{Crowd, Place, peer_program};
+use harness::{Agent, Crowd, Place, peer_program};
+use serde_json::Value;
 
 use crate::mesh::Mesh;
 
@@ -49,4 +50,11 @@ pub(crate) fn each_netns(node: &Node, line: &str) -> String {
     );
     let output = node.run(&["env", &format!("LINE={line}"), "sh", "-c", &script]).unwrap();
     output.stdout().unwrap().to_owned()
+}
+
+/// The pods that the programs know, by the cookie of their namespaces.
+pub(crate) fn kernel_pods(agent: &Agent) -> Vec<(u64, String)> {
+    let pods = agent.json(&["maps", "pods"]).unwrap();
+    let of = |pod: &Value| (pod["netns_cookie"].as_u64().unwrap(), pod["pod"].as_str().unwrap().to_owned());
+    pods.as_array().unwrap().iter().map(of).collect()
 }

@@ -7,7 +7,7 @@ use harness::{Agent, AgentOptions, Count};
 use serde_json::Value;
 
 use crate::{
-    inside::{Inside, each_netns},
+    inside::{Inside, each_netns, kernel_pods},
     mesh::{Mesh, NAMESPACE, redirection, wait_for},
 };
 
@@ -55,6 +55,7 @@ fn probes_reach_captured_pods_through_flips_of_the_label_and_restarts_of_everyth
     wait_for("a record", || records(&mesh) == 1);
 
     kubelet_and_containerd_are_killed(&mesh);
+    assert_eq!(health(&mesh), healthy);
     assert_eq!(restarts(&mesh), [0; 4]);
     n1_reboots(&mut mesh);
     assert_eq!(restarts(&mesh), [1; 4]);
@@ -229,11 +230,4 @@ fn records(mesh: &Mesh) -> usize {
     let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let records = events.filter(|event| event["target"] == "access");
     records.filter(|record| servers.iter().any(|server| record["dst.addr"] == **server)).count()
-}
-
-/// The pods that the programs know, by the cookie of their namespaces.
-fn kernel_pods(agent: &Agent) -> Vec<(u64, String)> {
-    let pods = agent.json(&["maps", "pods"]).unwrap();
-    let of = |pod: &Value| (pod["netns_cookie"].as_u64().unwrap(), pod["pod"].as_str().unwrap().to_owned());
-    pods.as_array().unwrap().iter().map(of).collect()
 }
