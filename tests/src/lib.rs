@@ -40,6 +40,7 @@ mod holder;
 mod lab;
 pub mod manifest;
 mod namespace;
+pub mod narrator;
 mod netlink;
 mod node;
 pub mod packet;

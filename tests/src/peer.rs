@@ -134,7 +134,12 @@ impl Client {
         let words: Vec<&OsStr> = under.iter().map(OsStr::new).chain([program.as_os_str()]).collect();
         let mut command = pod.command(&words)?;
         command.arg("dial").arg(addr.to_string()).args(args);
-        Ok(Self(pod.start(command, Io::Piped)?))
+        Ok(Self::of(pod.start(command, Io::Piped)?))
+    }
+
+    /// Of a `peer dial` that runs already.
+    pub fn of(process: Process) -> Self {
+        Self(process)
     }
 
     /// Waits for `connect` to end.

@@ -22,6 +22,12 @@ enum BenchCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// What becomes of connections and probes while a real cluster's mesh is labelled, restarted and killed
+    Disruption {
+        /// What the bench itself takes: a scenario, `--seconds S`, `--rounds N`, `--help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 /// What only the bench runs, by the Debian package that has it.
@@ -29,8 +35,24 @@ const PROGRAMS: [(&str, &str); 4] =
     [("wrk", "wrk"), ("nginx", "nginx-light"), ("nft", "nftables"), ("perf", "linux-perf")];
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    let BenchCommand::Capture { options } = &args.command;
     setup::run()?;
+    match &args.command {
+        BenchCommand::Capture { options } => capture(workspace, options),
+        BenchCommand::Disruption { options } => disruption(workspace, options),
+    }
+}
+
+fn disruption(workspace: &Workspace, options: &[String]) -> Result<()> {
+    let parts = setup::kubernetes::run(workspace)?;
+    build::release(workspace)?;
+    build::clusters(workspace)?;
+    shell::step("disturb");
+    let mut bench = Command::new(workspace.lab_program("disruption"));
+    bench.env(setup::kubernetes::PROGRAMS, parts).env("MILLSTREAM_BIN", workspace.millstream());
+    shell::run(bench.args(options))
+}
+
+fn capture(workspace: &Workspace, options: &[String]) -> Result<()> {
     setup::need(&PROGRAMS)?;
     build::release(workspace)?;
     shell::step("build the bench");

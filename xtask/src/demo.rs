@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use clap::ValueEnum;
 
 use crate::{
     build,
@@ -13,6 +14,8 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    #[arg(value_enum, default_value_t = Scene::Lab)]
+    scene: Scene,
     /// Leave everything standing at the end, to explore
     #[arg(long)]
     keep: bool,
@@ -20,12 +23,22 @@ pub(crate) struct Args {
     place: PlaceArgs,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scene {
+    /// A node and four pods out of network namespaces, and a folder of manifests: seconds
+    Lab,
+    /// A real cluster of two nodes: a minute, once its parts are built
+    Kubernetes,
+}
+
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    let Args { keep, place } = args;
+    let Args { scene, keep, place } = args;
     setup::run()?;
-    match place.choose()? {
-        Place::Here => here(workspace, *keep),
-        Place::Vm => {
+    match (place.choose()?, scene) {
+        (Place::Here, Scene::Lab) => here(workspace, *keep),
+        (Place::Here, Scene::Kubernetes) => kubernetes(workspace, *keep),
+        (Place::Vm, Scene::Kubernetes) => bail!("a whole cluster is too large for the virtual machine"),
+        (Place::Vm, Scene::Lab) => {
             ensure!(!keep, "nothing can be left standing in a virtual machine: leave --keep out");
             vm::demo(workspace)
         }
@@ -34,10 +47,26 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
 fn here(workspace: &Workspace, keep: bool) -> Result<()> {
     build::release_with_lab(workspace)?;
-    let mut demo = Command::new(workspace.lab_program("demo"));
+    play(workspace, "demo", keep, |demo| demo)
+}
+
+fn kubernetes(workspace: &Workspace, keep: bool) -> Result<()> {
+    let parts = setup::kubernetes::run(workspace)?;
+    build::release(workspace)?;
+    build::clusters(workspace)?;
+    play(workspace, "demo-kubernetes", keep, |demo| demo.env(setup::kubernetes::PROGRAMS, parts))
+}
+
+fn play(
+    workspace: &Workspace,
+    program: &str,
+    keep: bool,
+    more: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<()> {
+    let mut demo = Command::new(workspace.lab_program(program));
     demo.env("MILLSTREAM_BIN", workspace.millstream());
     if keep {
         demo.arg("--keep");
     }
-    shell::run(&mut demo)
+    shell::run(more(&mut demo))
 }

@@ -233,7 +233,14 @@ impl Admin {
     fn found(&self, condition: &Condition) -> String {
         match condition {
             Condition::Ready if *self.ready.borrow() => "the agent is ready".to_owned(),
-            Condition::Ready => "the agent is not ready".to_owned(),
+            Condition::Ready => {
+                let troubles = &self.reports.borrow().troubles;
+                let why = troubles.iter().find(|trouble| trouble.error.is_some()).or(troubles.first());
+                why.map_or_else(
+                    || "the agent is not ready".to_owned(),
+                    |trouble| format!("the agent is not ready: {trouble}"),
+                )
+            }
             Condition::Captured(pod) | Condition::Released(pod) => match self.row(pod) {
                 None => format!("pod {pod} is not known on node {}", self.agent.node),
                 Some(row) => format!("pod {pod} is {}: {}", answers::word(&row.state), row.because),

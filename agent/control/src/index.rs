@@ -15,7 +15,7 @@ use model::Snapshot;
 use crate::{
     enrolment::EnrolmentConfig,
     exclusions::ExclusionConfig,
-    kind::{Kind, ObjectKey},
+    kind::{Kind, ObjectKey, PolicyKind},
     object::Object,
     refusal::{Invalid, Refusal},
 };
@@ -138,6 +138,12 @@ impl Index {
             known.into_iter().filter_map(|key| self.remove(&key).map(|entry| (key, entry))).collect();
         self.replace(last_good, parsed);
         self.admit_waiting();
+    }
+
+    /// Until objects of this kind are known, takes one for there that may select every pod.
+    pub(crate) fn assume(&mut self, kind: PolicyKind) {
+        let (key, entry) = policies::assumed(kind);
+        self.insert(&key, entry);
     }
 
     /// Everything that is wrong at present.

@@ -61,4 +61,4 @@ pub use kind::ObjectKey;
 pub use kubernetes::KubernetesSource;
 pub use object::Object;
 pub use refusal::Refusal;
-pub use source::{Source, SourceRefusal, SourceReport, WatchTrouble};
+pub use source::{InForce, Source, SourceRefusal, SourceReport, WatchTrouble};

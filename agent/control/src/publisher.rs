@@ -30,9 +30,9 @@ impl Publisher {
                     warn!(%trouble, "Watch");
                 }
             }
-            for past in &known.troubles {
+            for past in known.troubles.iter().filter(|past| past.error.is_some()) {
                 if !report.troubles.iter().any(|trouble| trouble.watch == past.watch) {
-                    info!(watch = past.watch, since = %past.since, "Watching");
+                    info!(watch = past.watch, since = %past.since, "The watch stands again");
                 }
             }
             let changed = *known != report;

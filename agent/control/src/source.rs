@@ -65,8 +65,18 @@ pub struct WatchTrouble {
     pub since: Timestamp,
     /// `None`: it is on its way for the first time.
     pub error: Option<String>,
-    /// Whether it has stood before, so that something is known.
-    pub synced: bool,
+    pub in_force: InForce,
+}
+
+/// What holds while a watch does not stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InForce {
+    /// It is about to stand for the first time, and the agent waits for it.
+    Nothing,
+    /// A kind of policies that came later.
+    TheWorst,
+    LastKnown,
 }
 
 // === impl Source ===
@@ -155,14 +165,15 @@ impl fmt::Display for SourceRefusal {
 
 impl fmt::Display for WatchTrouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { watch, since, error, synced } = self;
+        let Self { watch, since, error, in_force } = self;
         match error {
             Some(error) => write!(f, "cannot watch {watch} (since {since:.0}): {error}")?,
             None => write!(f, "the API server has been asked for {watch} at {since:.0}")?,
         }
-        f.write_str(match synced {
-            true => "; what was last known of them stays in force",
-            false => "; nothing is known of them yet, so the agent is not ready",
+        f.write_str(match in_force {
+            InForce::Nothing => "; nothing is known of them yet, so the agent is not ready",
+            InForce::TheWorst => "; until they are known, one is taken to select every pod",
+            InForce::LastKnown => "; what was last known of them stays in force",
         })
     }
 }

@@ -13,8 +13,8 @@ use std::{
 };
 
 use cluster::Cluster;
-use control::{EnrolmentConfig, ExclusionConfig, FileSource, SourceReport};
-use harness::PATIENCE;
+use control::{EnrolmentConfig, ExclusionConfig, FileSource, InForce, SourceReport};
+use harness::{Agent, AgentOptions, PATIENCE, Post};
 use model::{ObjectName, Pod, Snapshot};
 use serde_json::{Value, json};
 use tokio::{
@@ -353,7 +353,10 @@ fn an_api_server_that_goes_away_is_followed_again() {
         let kinds = watched.wait_report("all watches fail", |report| {
             report.troubles.iter().filter(|trouble| trouble.error.is_some()).count() >= 6
         });
-        assert!(kinds.troubles.iter().all(|trouble| trouble.synced), "{name}: {kinds:?}");
+        assert!(
+            kinds.troubles.iter().all(|trouble| trouble.in_force == InForce::LastKnown),
+            "{name}: {kinds:?}"
+        );
         delete(&cluster, &["service", "goes"]);
         cluster.apply(&service("comes")).unwrap();
         if restart {
@@ -375,7 +378,7 @@ fn an_api_server_that_goes_away_is_followed_again() {
     let silent = watched.wait_report("one that does not answer", |report| {
         report.troubles.iter().any(|t| t.error.as_deref().is_some_and(|e| e.contains("has not answered")))
     });
-    assert!(silent.troubles.iter().all(|trouble| trouble.synced));
+    assert!(silent.troubles.iter().all(|trouble| trouble.in_force == InForce::LastKnown));
     relay.set(Way::Open);
     cluster.apply(&service("last")).unwrap();
     watched.wait("the last", |s| service_exists(s, "last"));
@@ -510,4 +513,54 @@ fn reload_until(watched: &mut Watched, what: &str, is_true: impl Fn(&Snapshot) -
         watched.reload();
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+#[test]
+fn an_agent_says_what_it_does_not_see() {
+    let cluster = Cluster::api("blind").unwrap();
+    cluster.apply(&role("blind", ("pods", "watch"))).unwrap();
+    let mut agent = Agent::new(
+        Post {
+            place: cluster.control().with_cgroup("agent").unwrap(),
+            node: format!("{}-control", cluster.id()),
+            source: format!("kubernetes:{}", kubeconfig_of(&cluster, "blind").display()),
+            run_dir: cluster.file("run"),
+            log: cluster.file("agent.log"),
+        },
+        AgentOptions::default(),
+    );
+    agent.launch_unready().unwrap();
+    let status = |agent: &Agent| {
+        agent.cli(&["status"]).unwrap().any_stdout().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let said = |agent: &Agent, part: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while !status(agent).contains(part) {
+            assert!(Instant::now() < deadline, "never {part:?}: {}", status(agent));
+            thread::sleep(Duration::from_millis(100));
+        }
+    };
+    said(&agent, "cannot watch resource \"pods\"");
+    let waited = agent.cli(&["wait", "ready", "--timeout", "50ms"]).unwrap();
+    assert_eq!(waited.code(), Some(1));
+    assert!(waited.any_stdout().contains("not ready: cannot watch Pods"), "{}", waited.any_stdout());
+
+    cluster.apply(&role("blind", ("", ""))).unwrap();
+    agent.wait(&["ready"]).unwrap();
+    let seen = agent.json(&["status"]).unwrap();
+    assert_eq!((&seen["ready"], &seen["problems"]), (&json!(true), &json!([])), "{seen}");
+    assert_eq!(seen["source"], format!("kubernetes:{}", cluster.file("blind.kubeconfig").display()));
+
+    cluster.stop_api_server().unwrap();
+    said(&agent, "; what was last known of them stays in force");
+    assert_eq!(agent.json(&["status"]).unwrap()["ready"], true);
+    agent.kill().unwrap();
+    let down = agent.cli(&["status"]).unwrap();
+    assert_eq!(down.code(), Some(1));
+    for part in ["the agent is down", "nothing is known of the cluster: cannot watch"] {
+        let status = down.any_stdout().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(status.contains(part), "{part:?}: {status}");
+    }
+    agent.cli(&["pods"]).unwrap().stdout().unwrap();
+    agent.cli(&["cleanup"]).unwrap().stdout().unwrap();
 }

@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::pods::PodEntry;
+use super::{entry::Entry, pods::PodEntry};
 use crate::{
-    kind::ObjectKey,
+    kind::{Kind, ObjectKey, PolicyKind},
     policy::{Policy, Scope},
     refusal::Invalid,
 };
@@ -21,6 +21,12 @@ pub(super) struct PolicyEntry {
 /// The policies, each with what it is called, by the namespace whose pods they are about; `None` for all.
 #[derive(Default)]
 pub(super) struct Policies<'a>(HashMap<Option<&'a str>, Vec<(Arc<str>, &'a PolicyEntry)>>);
+
+/// In the place of policies that are not known: one that belongs to no namespace, whatever its kind.
+pub(super) fn assumed(kind: PolicyKind) -> (ObjectKey, Entry) {
+    let key = ObjectKey { kind: Kind::Policy(kind), namespace: None, name: "not known yet".into() };
+    (key, Entry::Policy(PolicyEntry { scope: Scope::everything(), objections: Vec::new() }))
+}
 
 // === impl PolicyEntry ===
 

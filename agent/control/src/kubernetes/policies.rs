@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    backoff::Backoff,
+    backoff::{Backoff, Reached},
     event::{Change, Closed, Outbox},
     request::{ANSWER, RequestError},
 };
@@ -35,6 +35,7 @@ pub(super) type PolicyResources = BTreeMap<PolicyKind, ApiResource>;
 pub(super) struct Search {
     pub(super) client: Client,
     pub(super) outbox: Outbox,
+    pub(super) reached: Reached,
 }
 
 /// Always there.
@@ -51,7 +52,7 @@ impl Search {
     }
 
     async fn look(&self, reload: &mut mpsc::Receiver<()>) -> Result<(), Closed> {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::new(&self.reached);
         loop {
             match self.served().await {
                 Ok(served) => break self.outbox.tell(Change::Served(served)).await?,

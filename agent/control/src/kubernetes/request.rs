@@ -36,14 +36,18 @@ impl RequestError {
     }
 
     /// Whether a watch can be taken up where it ended. It cannot where a change was received and not understood, nor
-    /// where the API server does not know that place: it may have lost its past, or its future.
+    /// where the API server does not know that place: it may have lost its past, or its future. So it must be an error
+    /// that is known to be about neither.
     pub(super) fn can_resume(&self) -> bool {
         match self {
             Self::Silent(_) => true,
             Self::NoVersion => false,
-            Self::Failed(kube::Error::Api(status)) => !matches!(status.code, 400 | 410 | 422 | 504),
-            Self::Failed(kube::Error::SerdeError(_) | kube::Error::LinesCodecMaxLineLengthExceeded) => false,
-            Self::Failed(_) => true,
+            Self::Failed(error) => match error {
+                kube::Error::Api(status) => matches!(status.code, 401 | 403 | 429 | 500 | 502 | 503),
+                kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+                kube::Error::ReadEvents(_) | kube::Error::Auth(_) => true,
+                _ => false,
+            },
         }
     }
 
@@ -72,10 +76,12 @@ fn explain_status(status: &Status, needs: &str) -> String {
     let Status { code, message, reason, .. } = status;
     let message = if message.is_empty() { reason } else { message };
     match code {
+        // What the client makes of a line that is no change.
+        0 => "a change that was told makes no sense".to_owned(),
         401 => {
             format!("the API server does not know who asks ({message}); is the token or certificate expired?")
         }
-        403 => format!("forbidden: {message}; {needs}"),
+        403 => format!("forbidden: {}; {needs}", message.trim_start_matches("forbidden: ")),
         _ => format!("the API server answers {code}: {message}"),
     }
 }

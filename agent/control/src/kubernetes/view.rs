@@ -1,6 +1,10 @@
 //! What the watches have told so far. PURE.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    mem,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use model::Snapshot;
@@ -9,7 +13,7 @@ use super::event::{Change, Topic};
 use crate::{
     index::{Index, Parsed},
     kind::{Kind, PolicyKind},
-    source::{SourceRefusal, SourceReport, WatchTrouble},
+    source::{InForce, SourceRefusal, SourceReport, WatchTrouble},
 };
 
 /// Without these there is no cluster.
@@ -26,6 +30,8 @@ pub(super) const ALWAYS: [Topic; 7] = [
 pub(super) struct View {
     index: Index,
     watches: BTreeMap<Topic, Watched>,
+    /// Whether all that there were at the start have stood once.
+    is_synced: bool,
 }
 
 #[derive(Debug)]
@@ -43,11 +49,18 @@ struct Watched {
 impl View {
     pub(super) fn new(index: Index, now: Timestamp) -> Self {
         let watches = ALWAYS.into_iter().map(|topic| (topic, Watched::begun(now))).collect();
-        Self { index, watches }
+        Self { index, watches, is_synced: false }
     }
 
-    pub(super) fn begin(&mut self, topic: Topic, now: Timestamp) {
-        self.watches.entry(topic).or_insert_with(|| Watched::begun(now));
+    /// Before a kind of policies that came later is known, it is taken for the worst.
+    pub(super) fn begin(&mut self, kind: PolicyKind, now: Timestamp) {
+        let topic = Topic::Objects(Kind::Policy(kind));
+        if let Entry::Vacant(place) = self.watches.entry(topic) {
+            place.insert(Watched::begun(now));
+            if self.is_synced {
+                self.index.assume(kind);
+            }
+        }
     }
 
     /// There is no such kind any more.
@@ -72,6 +85,7 @@ impl View {
             Change::Standing | Change::Served(_) => {
                 watched.trouble = None;
                 watched.synced = true;
+                self.is_synced |= self.watches.values().all(|watched| watched.synced);
             }
             Change::Applied(object) => {
                 // What is refused is kept by the index, and reported.
@@ -87,7 +101,7 @@ impl View {
 
     /// Whether every watch has stood once: before that nothing may be concluded from what is missing.
     pub(super) fn is_synced(&self) -> bool {
-        self.watches.values().all(|watched| watched.synced)
+        self.is_synced
     }
 
     pub(super) fn snapshot(&self, version: u64) -> Arc<Snapshot> {
@@ -97,7 +111,12 @@ impl View {
     pub(super) fn report(&self) -> SourceReport {
         let trouble = |(topic, watched): (&Topic, &Watched)| {
             let (since, error) = watched.trouble.clone()?;
-            Some(WatchTrouble { watch: topic.to_string(), since, error, synced: watched.synced })
+            let in_force = match (watched.synced, self.is_synced) {
+                (true, _) => InForce::LastKnown,
+                (false, true) => InForce::TheWorst,
+                (false, false) => InForce::Nothing,
+            };
+            Some(WatchTrouble { watch: topic.to_string(), since, error, in_force })
         };
         SourceReport {
             refusals: self.index.refusals().into_iter().map(SourceRefusal::from).collect(),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::{
-    backoff::Backoff,
+    backoff::{Backoff, Reached},
     event::{Change, Closed, Outbox},
     request::{ANSWER, RequestError},
 };
@@ -33,6 +33,7 @@ pub(super) struct Watcher<K, F> {
     pub(super) api: Api<K>,
     pub(super) resource: ApiResource,
     pub(super) read: F,
+    pub(super) reached: Reached,
     pub(super) outbox: Outbox,
 }
 
@@ -53,7 +54,7 @@ where
 {
     /// Until nobody wants to know.
     pub(super) async fn run(self) {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::new(&self.reached);
         // The place in the stream of changes up to which everything is told.
         let mut place: Option<String> = None;
         loop {
@@ -93,6 +94,7 @@ where
         let params = WatchParams::default().timeout(fastrand::u32(WATCH_SECONDS));
         let changes = timeout(ANSWER, self.api.watch(&params, &from)).await??;
         self.outbox.tell(Change::Standing).await?;
+        self.reached.tell();
         let mut changes = pin!(changes);
         loop {
             let Ok(Some(change)) = timeout(SILENCE, changes.next()).await else { return Err(End::Over) };

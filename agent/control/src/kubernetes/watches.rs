@@ -17,6 +17,7 @@ use tokio::{
 use tracing::info;
 
 use super::{
+    backoff::Reached,
     event::{Change, Event, Outbox, Topic},
     policies::{self, PolicyResources, Search},
     view::View,
@@ -33,6 +34,7 @@ pub(super) struct Watches {
     events: mpsc::Sender<Event>,
     tasks: JoinSet<()>,
     running: BTreeMap<Topic, Running>,
+    reached: Reached,
     begun: u64,
 }
 
@@ -47,8 +49,8 @@ struct Running {
 
 impl Watches {
     pub(super) fn begin(client: Client, events: mpsc::Sender<Event>, reload: mpsc::Receiver<()>) -> Self {
-        let (tasks, running) = (JoinSet::new(), BTreeMap::new());
-        let mut watches = Self { client, events, tasks, running, begun: 0 };
+        let (tasks, running, reached) = (JoinSet::new(), BTreeMap::new(), Reached::default());
+        let mut watches = Self { client, events, tasks, running, reached, begun: 0 };
         watches.objects(Kind::Namespace, Object::Namespace);
         watches.objects(Kind::Node, Object::Node);
         watches.objects(Kind::Pod, Object::Pod);
@@ -56,7 +58,8 @@ impl Watches {
         watches.objects(Kind::EndpointSlice, Object::EndpointSlice);
         watches.policies(PolicyKind::Kubernetes, policies::kubernetes());
         let outbox = watches.outbox(Topic::PolicyKinds);
-        let search = Search { client: watches.client.clone(), outbox: outbox.clone() };
+        let reached = watches.reached.clone();
+        let search = Search { client: watches.client.clone(), outbox: outbox.clone(), reached };
         watches.spawn(&outbox, None, search.run(reload));
         watches
     }
@@ -102,7 +105,7 @@ impl Watches {
             if known != Some(resource) {
                 info!(policy = kind.name(), resource = resource.plural, group = resource.group, "Served");
                 self.end(topic);
-                view.begin(topic, now);
+                view.begin(*kind, now);
                 self.policies(*kind, resource.clone());
             }
         }
@@ -128,7 +131,8 @@ impl Watches {
         F: Fn(K) -> Object + Send + Sync + 'static,
     {
         let outbox = self.outbox(Topic::Objects(kind));
-        let watcher = Watcher { api, resource: resource.clone(), read, outbox: outbox.clone() };
+        let reached = self.reached.clone();
+        let watcher = Watcher { api, resource: resource.clone(), read, reached, outbox: outbox.clone() };
         self.spawn(&outbox, Some(resource), watcher.run());
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Clause {
 
 impl Scope {
     /// All that the kind of the policy permits.
-    pub(super) fn everything() -> Self {
+    pub(crate) fn everything() -> Self {
         Self(vec![Clause::default()])
     }
 

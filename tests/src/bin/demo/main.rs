@@ -5,11 +5,13 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use harness::{Agent, AgentOptions, Connected, Lab, Node, shop, shop::Shop, standing};
-
-use crate::narrator::{curl, millstream, refused, say, title};
-
-mod narrator;
+use harness::{
+    Agent, AgentOptions, Connected, Lab, Node, Output, Pod, narrator,
+    narrator::{prompt, say, show, title},
+    shop,
+    shop::Shop,
+    standing,
+};
 
 #[derive(Parser)]
 struct Args {
@@ -178,4 +180,32 @@ impl Stage {
         say("No program, pin, rule, namespace or cgroup is left.");
         Ok(())
     }
+}
+
+/// Asks the command line on the node.
+fn millstream(agent: &Agent, args: &[&str]) -> Result<()> {
+    narrator::millstream("node", agent, args)
+}
+
+/// Fetches a page from inside a pod.
+fn curl(pod: &Pod, url: &str) -> Result<()> {
+    let output = run_curl(pod, url)?;
+    show(&output);
+    output.stdout().map(drop)
+}
+
+/// Fetches a page that must not be had, and says how long the refusal took.
+fn refused(pod: &Pod, url: &str) -> Result<()> {
+    let start = Instant::now();
+    let output = run_curl(pod, url)?;
+    let elapsed = start.elapsed();
+    show(&output);
+    ensure!(!output.status.success(), "{url} answered, although nobody is there to forward");
+    println!("  ({} ms, with the start of curl)", elapsed.as_millis());
+    Ok(())
+}
+
+fn run_curl(pod: &Pod, url: &str) -> Result<Output> {
+    prompt(pod.name(), &format!("curl {url}"));
+    pod.run(&["curl", "--silent", "--show-error", "--max-time", "10", url])
 }

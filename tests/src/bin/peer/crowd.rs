@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::mpsc,
-    time::{interval, timeout},
+    time::{interval, sleep, timeout},
 };
 
 use crate::say::{Failed, failed, milliseconds, name_of, say};
@@ -38,6 +38,8 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Conduct {
     Idle,
+    /// Exchange a byte every 50 ms
+    Ping,
     /// Send a byte each second
     Trickle,
     /// Send all that is taken, and never read
@@ -79,7 +81,10 @@ async fn converse(args: &Args, start: Instant) {
                 }
                 None => break,
             },
-            () = crowd.behave(args.conduct) => {}
+            () = crowd.behave(args.conduct) => {
+                // Here, where it is not broken off half-way.
+                crowd.each(exchange).await;
+            }
         }
     }
     if args.conduct == Conduct::Idle {
@@ -151,9 +156,11 @@ impl Crowd {
         }
     }
 
+    /// Returns when it is time for each to exchange a byte.
     async fn behave(&self, conduct: Conduct) {
         match conduct {
             Conduct::Idle => pending().await,
+            Conduct::Ping => sleep(Duration::from_millis(50)).await,
             Conduct::Trickle => self.trickle().await,
             Conduct::Deaf => self.shout().await,
         }

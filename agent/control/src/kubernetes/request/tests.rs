@@ -50,6 +50,8 @@ fn a_watch_is_taken_up_only_where_nothing_can_be_missing() {
         ("ahead of a restored etcd", answered(504, "Too large resource version: 9, current: 2"), false),
         ("no such version", answered(400, "Invalid value: \"resourceVersion\""), false),
         ("not understood", garbage(), false),
+        ("not understood, as the client has it", answered(0, ""), false),
+        ("no longer served", answered(404, ""), false),
         ("without version", RequestError::NoVersion, false),
     ] {
         assert_eq!(error.can_resume(), can_resume, "{name}");

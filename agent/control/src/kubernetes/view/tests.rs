@@ -140,7 +140,19 @@ fn a_kind_of_policies_comes_and_goes() {
     view.on(PODS, Change::Applied(pod("a", "192.0.2.1")), at(2));
     view.on(CILIUM, Change::Applied(policy.clone()), at(2));
     assert!(!policed(&view), "of a kind that is not watched nothing is taken");
-    view.begin(CILIUM, at(3));
+    view.begin(PolicyKind::Cilium, at(3));
+    assert!(view.is_synced(), "the others go on");
+    assert_eq!(view.snapshot(1).pods()[0].policed_by.as_deref(), Some("CiliumNetworkPolicy not known yet"));
+    assert_eq!(
+        view.report().troubles[0].to_string(),
+        "the API server has been asked for CiliumNetworkPolicies at 1970-01-01T00:00:03Z; until they are known, one is \
+         taken to select every pod"
+    );
+    for change in list(Vec::new()) {
+        view.on(CILIUM, change, at(4));
+    }
+    assert!(!policed(&view), "now it is known that there is none");
+    view.on(CILIUM, Change::Standing, at(4));
     for change in list(vec![policy]) {
         view.on(CILIUM, change, at(4));
     }

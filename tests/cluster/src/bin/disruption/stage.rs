@@ -1,0 +1,163 @@
+//! The cluster, what runs on it, and one measurement.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use cluster::{Cluster, IMAGE};
+use harness::{Agent, AgentOptions, Count, Crowd, Load};
+use serde_json::Value;
+
+use crate::scenario::Scenario;
+
+pub(crate) const NAMESPACE: &str = "shop";
+const IN_NAMESPACE: &str = "--namespace=shop";
+const REDIRECTION: &str = "ambient.istio.io/redirection";
+const SERVERS: [&str; 2] = ["near", "far"];
+
+/// Long connections to each server, and new ones a second.
+pub(crate) const LONG: usize = 20;
+pub(crate) const FRESH: u32 = 50;
+/// How long new connections are watched before the disturbance.
+const BEFORE: Duration = Duration::from_secs(1);
+
+pub(crate) struct Stage {
+    pub(crate) cluster: Cluster,
+    pub(crate) agents: [Agent; 2],
+    servers: [SocketAddr; 2],
+}
+
+/// What a scenario did.
+pub(crate) struct Found {
+    /// To the server on the same node, and to the one on the other.
+    pub(crate) ways: [Way; 2],
+    /// From the beginning of the disturbance until all was as it should be.
+    pub(crate) took: Duration,
+    /// Restarts of containers, and pods that were not ready in between.
+    pub(crate) restarts: u64,
+    pub(crate) unready: usize,
+}
+
+pub(crate) struct Way {
+    pub(crate) long: Count,
+    pub(crate) fresh: u64,
+    pub(crate) failed: u64,
+    /// The slowest of the new ones, in milliseconds.
+    pub(crate) slowest: f64,
+}
+
+/// The connections to one server while they are watched.
+struct Watched {
+    crowd: Crowd,
+    load: Load,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    pub(crate) fn build() -> Result<Self> {
+        let cluster = Cluster::start("disruption")?;
+        let [near, far] = ["n1", "n2"].map(|node| cluster.node(node).map(|node| node.name().to_owned()));
+        let manifests = include_str!("shop.yaml").replace("IMAGE", IMAGE);
+        cluster.apply(&manifests.replace("NEAR", &near?).replace("FAR", &far?))?;
+        cluster.wait(&["--for=condition=Ready", "pod", "--all", IN_NAMESPACE])?;
+        let start = |node| cluster.node(node)?.agent(AgentOptions::default());
+        let agents = [start("n1")?, start("n2")?];
+        let address = |pod| {
+            let get = ["get", "pod", pod, IN_NAMESPACE, "--output=jsonpath={.status.podIP}"];
+            let ip: IpAddr = cluster.kubectl(&get)?.stdout()?.parse()?;
+            anyhow::Ok(SocketAddr::new(ip, 7))
+        };
+        let servers = [address(SERVERS[0])?, address(SERVERS[1])?];
+        Ok(Self { cluster, agents, servers })
+    }
+
+    pub(crate) fn measure(&mut self, scenario: Scenario, seconds: u64) -> Result<Found> {
+        self.label(scenario.begins_captured())?;
+        let before = self.pods()?;
+        let [near, far] = self.servers.map(|addr| self.watch(addr));
+        let watched = [near?, far?];
+        thread::sleep(BEFORE);
+        let begin = Instant::now();
+        scenario.act(self)?;
+        let took = begin.elapsed();
+        thread::sleep(Duration::from_secs(seconds));
+        let [near, far] = watched.map(Watched::end);
+        let after = self.pods()?;
+        let restarts = |pods: &[Value]| pods.iter().map(restarts).sum::<u64>();
+        let unready =
+            before.iter().zip(&after).filter(|(before, after)| ready_since(before) != ready_since(after));
+        Ok(Found {
+            ways: [near?, far?],
+            took,
+            restarts: restarts(&after) - restarts(&before),
+            unready: unready.count(),
+        })
+    }
+
+    /// Labels the namespace or takes the label away, and waits until all pods are annotated accordingly.
+    pub(crate) fn label(&self, captured: bool) -> Result<()> {
+        let label = if captured { "istio.io/dataplane-mode=ambient" } else { "istio.io/dataplane-mode-" };
+        self.cluster.kubectl(&["label", "--overwrite", "namespace", NAMESPACE, label])?.stdout()?;
+        let wanted = captured.then_some("enabled");
+        loop {
+            let pods = self.pods()?;
+            if pods.iter().all(|pod| pod["metadata"]["annotations"][REDIRECTION].as_str() == wanted) {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn agent_megabytes(&self) -> Result<f64> {
+        let pid = self.agents[0].pid().context("the agent of n1 does not run")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: f64 = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?.parse()?;
+        Ok(kib * 1024.0 / 1e6)
+    }
+
+    fn watch(&self, addr: SocketAddr) -> Result<Watched> {
+        let (addr, long, fresh) = (addr.to_string(), LONG.to_string(), FRESH.to_string());
+        let crowd = ["peer", "crowd", &addr, "--connections", &long, "--conduct", "ping"];
+        let mut crowd = Crowd::of(self.cluster.exec(NAMESPACE, "client", &crowd)?);
+        crowd.standing()?;
+        let load = ["peer", "load", &addr, "--workers", "8", "--rate", &fresh];
+        Ok(Watched { crowd, load: Load::of(self.cluster.exec(NAMESPACE, "client", &load)?)? })
+    }
+
+    /// In name order.
+    fn pods(&self) -> Result<Vec<Value>> {
+        let list = self.cluster.kubectl(&["get", "pods", IN_NAMESPACE, "--output=json"])?.json()?;
+        Ok(list["items"].as_array().context("no list of pods")?.clone())
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn end(self) -> Result<Way> {
+        let Self { mut crowd, load } = self;
+        let told = load.stop()?;
+        let failed = told["failures"].as_object().into_iter().flatten();
+        Ok(Way {
+            long: crowd.exchange()?,
+            fresh: told["connections"].as_u64().unwrap_or_default(),
+            failed: failed.filter_map(|(_, count)| count.as_u64()).sum(),
+            slowest: told["slowest_ms"].as_f64().unwrap_or_default(),
+        })
+    }
+}
+
+fn restarts(pod: &Value) -> u64 {
+    let containers = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    containers.filter_map(|container| container["restartCount"].as_u64()).sum()
+}
+
+fn ready_since(pod: &Value) -> Option<&str> {
+    let mut conditions = pod["status"]["conditions"].as_array()?.iter();
+    conditions.find(|condition| condition["type"] == "Ready")?["lastTransitionTime"].as_str()
+}

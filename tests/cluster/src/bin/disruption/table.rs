@@ -1,0 +1,46 @@
+//! The table, a line as soon as it is known.
+
+use clap::ValueEnum;
+
+use crate::{
+    scenario::Scenario,
+    stage::{Found, LONG, Way},
+};
+
+pub(crate) fn header() {
+    println!(
+        "\n| {:<10} | {:>9} | {:>11} | {:>9} | {:>11} | {:>10} | {:>7} | {:>13} |",
+        "",
+        "long, same",
+        "fresh, same",
+        "long, other",
+        "fresh, other",
+        "slowest ms",
+        "took ms",
+        "probes missed"
+    );
+    println!("| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+}
+
+pub(crate) fn row(scenario: Scenario, found: &Found) {
+    let Found { ways: [near, far], took, restarts, unready } = found;
+    let name = scenario.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let slowest = near.slowest.max(far.slowest);
+    println!(
+        "| {name:<10} | {:>10} | {:>11} | {:>11} | {:>12} | {slowest:>10.1} | {:>7} | {:>13} |",
+        long(near),
+        fresh(near),
+        long(far),
+        fresh(far),
+        took.as_millis(),
+        format!("{restarts} + {unready}"),
+    );
+}
+
+fn long(way: &Way) -> String {
+    format!("{} of {LONG}", LONG - way.long.open)
+}
+
+fn fresh(way: &Way) -> String {
+    format!("{} of {}", way.failed, way.fresh + way.failed)
+}
