@@ -154,7 +154,6 @@ fn the_agent_is_away(mesh: &mut Mesh) {
     for number in 5..10 {
         label_pod(mesh, &format!("flock-{number}"), Some("none"));
     }
-    // The new ones get the addresses of those that are gone, sooner or later.
     let node = mesh.node("n1").name().to_owned();
     let flock: String = (FLOCK..FLOCK + 3).map(|number| member(&node, number)).collect();
     mesh.cluster.apply(&flock).unwrap();

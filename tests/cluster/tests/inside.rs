@@ -45,10 +45,10 @@ impl Inside {
 
 /// Runs a line of shell in the network of each pod of a node; in it, `$netns` is the path.
 pub(crate) fn each_netns(node: &Node, line: &str) -> String {
-    let script = format!(
-        "for netns in /run/netns/cni-*; do export netns; nsenter --net=$netns sh -c \"$LINE\" || true; done"
-    );
-    let output = node.run(&["env", &format!("LINE={line}"), "sh", "-c", &script]).unwrap();
+    let script = "for netns in /run/netns/cni-*; do \
+                      export netns; nsenter --net=$netns sh -c \"$LINE\" || true; \
+                  done";
+    let output = node.run(&["env", &format!("LINE={line}"), "sh", "-c", script]).unwrap();
     output.stdout().unwrap().to_owned()
 }
 
