@@ -6,5 +6,5 @@ mod clusters;
 mod enrolment;
 mod inside;
 mod mesh;
-mod probes;
+mod restarts;
 mod source;

@@ -1,4 +1,4 @@
-//! The kubelet's probes of captured pods, and what becomes of the pods, through all that happens to a node.
+//! Captured pods and the probes of their kubelet, through restarts of everything else on the node, and of the node.
 
 use std::{collections::BTreeSet, path::Path};
 
