@@ -18,7 +18,7 @@ const ROUNDS: u64 = 3 * 2 * 3;
 
 #[test]
 fn probes_reach_captured_pods_through_flips_of_the_label_and_restarts_of_everything() {
-    let mut mesh = Mesh::open("probes");
+    let mut mesh = Mesh::open("restarts");
     mesh.cluster.apply(&probed(&mesh)).unwrap();
     mesh.label(Some("ambient"));
     mesh.wait_captured();
