@@ -56,7 +56,7 @@ impl Redirection {
         }
     }
 
-    /// Goes on after a failure, and returns the first.
+    /// Goes on after a failure, and returns the first. Who does not answer is not asked again for the next pod.
     async fn tell(&self, snapshot: &Snapshot, phases: &Phases, told: &mut Told) -> Result<(), WriteError> {
         told.forget(snapshot, phases);
         let mut result = Ok(());
@@ -67,6 +67,9 @@ impl Redirection {
             if let Some(Phase::Failed { reason }) = phase {
                 let complained = self.complain(pod, reason, told).await;
                 result = result.and(complained);
+            }
+            if matches!(result, Err(WriteError::Silent { .. })) {
+                return result;
             }
         }
         result

@@ -1,10 +1,13 @@
 //! The tests on Kubernetes clusters: `cargo xtask test kubernetes`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod absence;
 mod clusters;
 mod enrolment;
+mod inside;
 mod mesh;
 mod probes;
+mod restarts;
 mod roads;
 mod source;
 mod workloads;

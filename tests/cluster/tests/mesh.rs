@@ -34,8 +34,9 @@ impl Mesh {
     /// An unlabelled shop with a client and a server on `n1` and a server on `n2`, all running.
     pub(crate) fn open(name: &str) -> Self {
         let cluster = Cluster::start(name).unwrap();
-        let agents =
-            ["n1", "n2"].map(|node| cluster.node(node).unwrap().agent(AgentOptions::default()).unwrap());
+        let agents = ["n1", "n2"].map(|node| {
+            cluster.node(node).unwrap().agent(AgentOptions::default().arg("--log-json")).unwrap()
+        });
         let mesh = Self { cluster, agents };
         mesh.cluster
             .apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"))

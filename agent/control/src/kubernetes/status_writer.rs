@@ -10,7 +10,9 @@ use kube::{
 };
 use model::{ObjectName, PodUid};
 use serde_json::json;
+use tokio::time::timeout;
 
+use super::request::ANSWER;
 use crate::index::REDIRECTION;
 
 /// Of Events: who reports.
@@ -31,6 +33,8 @@ pub struct StatusWriter {
 pub enum WriteError {
     #[error("the API server forbids to {what}; the agent's ClusterRole needs {verb}")]
     Forbidden { what: &'static str, verb: &'static str },
+    #[error("cannot {what}: the API server has not answered for {} s", ANSWER.as_secs())]
+    Silent { what: &'static str },
     #[error("cannot {what}")]
     Write { what: &'static str, source: Error },
 }
@@ -58,13 +62,14 @@ impl StatusWriter {
     ) -> Result<(), WriteError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
         let patch = json!({"metadata": {"uid": &*uid.0, "annotations": {REDIRECTION: value}}});
-        let patched = pods.patch_status(&pod.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        match patched {
-            Err(Error::Api(status)) if [NOT_FOUND, CONFLICT].contains(&status.code) => Ok(()),
-            result => {
-                result.map(drop).map_err(|e| WriteError::of("annotate pods", "patch on pods/status", e))
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let patched = async {
+            match pods.patch_status(&pod.name, &params, &patch).await {
+                Err(Error::Api(status)) if [NOT_FOUND, CONFLICT].contains(&status.code) => Ok(()),
+                result => result.map(drop),
             }
-        }
+        };
+        answered("annotate pods", "patch on pods/status", patched).await
     }
 
     /// An Event of the pod that says why it is not captured. Repetitions are counted in the one that is there.
@@ -84,18 +89,47 @@ impl StatusWriter {
             uid: Some(uid.0.to_string()),
             ..ObjectReference::default()
         };
-        let published = self.recorder.publish(&event, &regarding).await;
-        published.map_err(|e| WriteError::of("write Events", "create and patch on events.events.k8s.io", e))
+        let published = self.recorder.publish(&event, &regarding);
+        answered("write Events", "create and patch on events.events.k8s.io", published).await
     }
 }
 
-// === impl WriteError ===
+/// The client itself waits much longer: it also watches.
+async fn answered(
+    what: &'static str,
+    verb: &'static str,
+    request: impl Future<Output = Result<(), Error>>,
+) -> Result<(), WriteError> {
+    match timeout(ANSWER, request).await {
+        Err(_) => Err(WriteError::Silent { what }),
+        Ok(Err(Error::Api(status))) if status.code == FORBIDDEN => Err(WriteError::Forbidden { what, verb }),
+        Ok(result) => result.map_err(|source| WriteError::Write { what, source }),
+    }
+}
 
-impl WriteError {
-    fn of(what: &'static str, verb: &'static str, error: Error) -> Self {
-        match error {
-            Error::Api(status) if status.code == FORBIDDEN => Self::Forbidden { what, verb },
-            source => Self::Write { what, source },
-        }
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kube::Config;
+    use tokio::{net::TcpListener, time::Instant};
+
+    use super::*;
+
+    /// The clock is the runtime's, and goes on by itself where there is nothing to do but to wait.
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_takes_a_request_and_never_answers_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut config = Config::new(url.parse().unwrap());
+        config.connect_timeout = None;
+        let writer = StatusWriter::new(Client::try_from(config).unwrap(), "a");
+        let (pod, uid) = (ObjectName::new("shop", "cart"), PodUid::new("uid"));
+        let begun = Instant::now();
+        let annotated = writer.annotate(&pod, &uid, Some("enabled")).await;
+        assert!(matches!(annotated, Err(WriteError::Silent { what: "annotate pods" })), "{annotated:?}");
+        let told = writer.not_captured(&pod, &uid, "no process").await;
+        assert!(matches!(told, Err(WriteError::Silent { what: "write Events" })), "{told:?}");
+        assert!(begun.elapsed() < 2 * ANSWER + Duration::from_secs(1));
     }
 }
