@@ -6,7 +6,6 @@ mod clusters;
 mod enrolment;
 mod inside;
 mod mesh;
-mod probes;
 mod restarts;
 mod roads;
 mod source;
