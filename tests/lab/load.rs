@@ -4,11 +4,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use harness::{Count, Mode, Place};
+use harness::{AgentOptions, Count, Mode, Place};
 use serde_json::{Value, json};
 
 use crate::{
-    mesh::Mesh,
+    mesh::{Mesh, NAMESPACE},
     traces::{Traces, resident},
 };
 
@@ -44,6 +44,28 @@ fn a_thousand_new_connections_a_second_beside_5000_live_ones_of_the_same_client(
         assert_eq!(crowd.end().unwrap(), Count::all(5_000), "{name}");
         retransmitted.assert_none(name);
         traces.assert_gone(&mesh);
+    }
+}
+
+/// What one agent forwards another delivers, and their ports must not meet.
+#[test]
+fn new_connections_to_a_captured_pod_of_another_node_beside_live_ones_of_the_same_client() {
+    let mesh = Mesh::labelled("twonodes");
+    let other = mesh.lab.node("b").unwrap();
+    let agent = other.agent(AgentOptions::default()).unwrap();
+    let client = mesh.pod("client");
+    let server = other.pod(NAMESPACE, "server").start().unwrap();
+    agent.wait_captured(&server).unwrap();
+    let _server = server.serve(Mode::Crowd, PORT).unwrap();
+    for ip in server.ips() {
+        let addr = SocketAddr::from((ip, PORT));
+        let retransmitted = Retransmitted::so_far(&[&client, &server]);
+        let mut crowd = client.crowd(addr, 1_000, &[]).unwrap();
+        assert_eq!(crowd.standing().unwrap(), Count::all(1_000), "{ip}");
+        let load = client.load(addr, &["--workers", "16", "--rate", "500", "--count", "1000"]).unwrap();
+        assert_unharmed(&load.outcome(LONGEST).unwrap(), 1_000, &ip.to_string());
+        assert_eq!(crowd.end().unwrap(), Count::all(1_000), "{ip}");
+        retransmitted.assert_none(&ip.to_string());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use control::SourceReport;
+use control::{Source, SourceReport};
 use model::Snapshot;
 use proxy::Proxy;
 use route::SameNode;
@@ -155,7 +155,7 @@ impl Admin {
             snapshot: self.snapshot().version,
             pods: answers::count(&rows),
             connections: self.proxy.connections().len(),
-            probes: self.probes.borrow().sentence(),
+            probes: self.probes.borrow().sentence(matches!(self.agent.source, Source::Kubernetes { .. })),
             ended: ended
                 .map(|(reason, connections)| Ended { reason: answers::word(&reason), connections })
                 .collect(),

@@ -57,17 +57,16 @@ pub struct Status {
     pub snapshot: u64,
     pub pods: PodCounts,
     pub connections: usize,
-    /// Whose probes reach captured pods without the proxy; `null` where nobody was found to probe, or no agent looks.
+    /// Whose probes reach captured pods without the proxy; `null` where nobody was found who
+    /// would, and nobody is expected, or no agent looks.
     pub probes: Option<String>,
     /// How the connections since the agent's start have ended.
     pub ended: Vec<Ended>,
     /// What of the source was not taken.
-    #[serde(skip_deserializing)]
     pub refusals: Vec<SourceRefusal>,
     /// The same, one sentence each.
     pub refused: Vec<String>,
     /// Watches of the API server that do not stand.
-    #[serde(skip_deserializing)]
     pub troubles: Vec<WatchTrouble>,
     /// Pods of the node that no agent can capture though a label asks for it, and why.
     pub uncapturable: Vec<String>,

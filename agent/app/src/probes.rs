@@ -156,10 +156,10 @@ fn find(here: &Here, cgroup_mount: &Path) -> io::Result<(Vec<Known>, Option<u32>
 // === impl Probing ===
 
 impl Probing {
-    /// For `status`. Where nobody expects a kubelet, as in a lab, there is nothing to tell of none.
-    pub fn sentence(&self) -> Option<String> {
+    /// For `status`. On a node that is not expected to have a kubelet there is nothing to tell of none.
+    pub fn sentence(&self, kubelet_is_expected: bool) -> Option<String> {
         match self {
-            Self::Kubelet(known) if known.is_empty() => None,
+            Self::Kubelet(known) if known.is_empty() && !kubelet_is_expected => None,
             told => Some(told.to_string()),
         }
     }

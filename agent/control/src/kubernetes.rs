@@ -18,7 +18,7 @@ pub use kube::Client;
 use model::Snapshot;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinError,
+    task::{JoinError, spawn_blocking},
     time::{Instant, sleep_until},
 };
 
@@ -102,7 +102,7 @@ impl KubernetesSource {
     ) -> Result<(), JoinError> {
         let Self { client, config, exclusions } = self;
         let index = Index::new(IndexConfig { enrolment: config, exclusions, honour_netns_annotation: false });
-        let publisher = Publisher { snapshots: publish.clone(), reports };
+        let publisher = Arc::new(Publisher { snapshots: publish.clone(), reports });
         let (events, mut incoming) = mpsc::channel(QUEUE);
         let mut view = View::new(index, Timestamp::now());
         let mut watches = Watches::begin(client, events, reload);
@@ -122,7 +122,7 @@ impl KubernetesSource {
                     due = None;
                     publisher.report(view.report());
                     if view.is_synced() {
-                        publisher.publish(|version| view.snapshot(version));
+                        view = join(view, publisher.clone()).await?;
                     }
                     breath = (begun.elapsed() * SHARE).clamp(BREATH, BREATH_MAX);
                 }
@@ -135,6 +135,15 @@ impl fmt::Debug for KubernetesSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KubernetesSource").finish_non_exhaustive()
     }
+}
+
+/// On a thread of its own: it can take as long as a connection may not wait.
+async fn join(view: View, publisher: Arc<Publisher>) -> Result<View, JoinError> {
+    let publish = move || {
+        publisher.publish(|version| view.snapshot(version));
+        view
+    };
+    spawn_blocking(publish).await
 }
 
 async fn at(due: Option<Instant>) {

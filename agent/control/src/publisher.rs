@@ -41,21 +41,15 @@ impl Publisher {
         });
     }
 
-    /// Only what says something new gets a version of its own.
+    /// Only what says something new gets a version of its own. Made before it is sent: to join a large cluster takes
+    /// long, and nobody may wait for it who reads the last one.
     pub(crate) fn publish(&self, snapshot: impl FnOnce(u64) -> Arc<Snapshot>) {
-        self.snapshots.send_if_modified(|known| {
-            let next = snapshot(known.version + 1);
-            if known.version != 0 && next.same_content(known) {
-                return false;
-            }
-            info!(
-                version = next.version,
-                pods = next.pods().len(),
-                services = next.services().len(),
-                "Snapshot"
-            );
-            *known = next;
-            true
-        });
+        let known = self.snapshots.borrow().clone();
+        let next = snapshot(known.version + 1);
+        if known.version != 0 && next.same_content(&known) {
+            return;
+        }
+        info!(version = next.version, pods = next.pods().len(), services = next.services().len(), "Snapshot");
+        self.snapshots.send_replace(next);
     }
 }

@@ -44,7 +44,7 @@ pub struct SourceReport {
 }
 
 /// Something that was not taken. The last good version of it, if there was one, is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceRefusal {
     /// The name of the file in the folder, if the source is one.
     pub file: Option<String>,
@@ -58,7 +58,7 @@ pub struct SourceRefusal {
 }
 
 /// A watch that does not stand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchTrouble {
     /// What it is about, e.g. `EndpointSlices`.
     pub watch: String,
@@ -69,7 +69,7 @@ pub struct WatchTrouble {
 }
 
 /// What holds while a watch does not stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InForce {
     /// It is about to stand for the first time, and the agent waits for it.

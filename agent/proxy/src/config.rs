@@ -16,8 +16,12 @@ pub struct ProxyConfig {
     pub connect_timeout: Duration,
     /// Ends connections on which no byte moved for so long; `None` leaves that to the applications.
     pub idle_timeout: Option<Duration>,
-    /// Source ports of the sockets that deliver to a pod, the preferred range first.
+    /// Source ports of the sockets that deliver to a pod, the preferred range first. Nobody else may dial that pod from
+    /// one of them, or the kernel takes the first segment for one of the delivery's.
     pub delivery_ports: Vec<RangeInclusive<u16>>,
+    /// Source ports of the sockets that leave a pod, where those of its ephemeral range are worth more to itself. They
+    /// arrive at a pod as a client's do, so they are none of [`Self::delivery_ports`], of any node's agent.
+    pub forward_ports: RangeInclusive<u16>,
     /// How long a connection must be idle before its application is asked whether it wants keepalive;
     /// `None` never asks.
     pub keepalive_probe_after: Option<Duration>,
@@ -42,7 +46,8 @@ impl ProxyConfig {
             idle_timeout: None,
             // Either side of the usual ephemeral range 32768–60999, which real clients draw from. Ports that
             // an application may listen on come last.
-            delivery_ports: vec![61_000..=65_535, 16_384..=32_767],
+            delivery_ports: vec![61_000..=65_535, 24_576..=32_767],
+            forward_ports: 16_384..=24_575,
             keepalive_probe_after: Some(Duration::from_secs(15)),
             limits: Limits::for_files(FILES),
             max_affinities: 65_536,

@@ -20,7 +20,7 @@ use crate::{
     stream::Stream,
 };
 
-/// How many ports of each range are tried before the kernel chooses.
+/// How many ports of the range are tried before the kernel chooses.
 const PORT_TRIES: usize = 8;
 
 pub(crate) async fn forward(addressed: Addressed, endpoint: EndpointAddr) -> Result<Connected, Failure> {
@@ -52,8 +52,8 @@ fn open(addressed: &Addressed, endpoint: EndpointAddr) -> Result<Socket, Failure
     let bound = source(addressed, endpoint);
     // Where the application dialled the endpoint itself, a port of its range that we take is one that it lacks.
     let is_contended = addressed.original_dst.0 == endpoint.0;
-    let ranges = shared.config.delivery_ports.iter().filter(|range| is_contended && !range.is_empty());
-    for port in ranges.flat_map(some_of) {
+    let range = Some(&shared.config.forward_ports).filter(|range| is_contended && !range.is_empty());
+    for port in range.into_iter().flat_map(some_of) {
         let any =
             if endpoint.ip().is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         match open(Some(SocketAddr::new(bound.map_or(any, |bound| bound.ip()), port))) {

@@ -4,6 +4,7 @@
 mod clusters;
 mod enrolment;
 mod mesh;
+mod probes;
 mod roads;
 mod source;
 mod workloads;

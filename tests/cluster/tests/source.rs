@@ -553,7 +553,13 @@ fn an_agent_says_what_it_does_not_see() {
 
     cluster.stop_api_server().unwrap();
     said(&agent, "; what was last known of them stays in force");
-    assert_eq!(agent.json(&["status"]).unwrap()["ready"], true);
+    let failing = agent.cli(&["status", "--output", "json"]).unwrap();
+    assert_eq!(failing.code(), Some(1));
+    let failing: Value = serde_json::from_str(failing.any_stdout()).unwrap();
+    assert_eq!(
+        (&failing["ready"], &failing["troubles"][0]["in_force"]),
+        (&json!(true), &json!("last-known"))
+    );
     agent.kill().unwrap();
     let down = agent.cli(&["status"]).unwrap();
     assert_eq!(down.code(), Some(1));

@@ -66,6 +66,7 @@ impl RequestError {
             Self::Failed(kube::Error::Auth(e)) => {
                 format!("no credentials: {}; is the token or its command gone?", causes(e))
             }
+            Self::Failed(kube::Error::Service(e)) => format!("cannot reach the API server: {}", causes(&**e)),
             Self::Failed(e) => causes(e),
             Self::Silent(_) | Self::NoVersion => self.to_string(),
         })

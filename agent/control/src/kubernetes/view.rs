@@ -1,7 +1,7 @@
 //! What the watches have told so far. PURE.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, btree_map},
     mem,
     sync::Arc,
 };
@@ -54,9 +54,8 @@ impl View {
 
     /// Before a kind of policies that came later is known, it is taken for the worst.
     pub(super) fn begin(&mut self, kind: PolicyKind, now: Timestamp) {
-        let topic = Topic::Objects(Kind::Policy(kind));
-        if let Entry::Vacant(place) = self.watches.entry(topic) {
-            place.insert(Watched::begun(now));
+        if let btree_map::Entry::Vacant(entry) = self.watches.entry(Topic::Objects(Kind::Policy(kind))) {
+            entry.insert(Watched::begun(now));
             if self.is_synced {
                 self.index.assume(kind);
             }

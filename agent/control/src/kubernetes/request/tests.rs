@@ -32,7 +32,7 @@ fn an_error_says_what_to_do() {
         ),
         (answered(500, "etcd is\nslow"), "the API server answers 500: etcd is\\nslow"),
         (garbage(), "what answered makes no sense: expected value at line 1 column 1; is it an API server?"),
-        (unreachable(), "ServiceError: connection refused"),
+        (unreachable(), "cannot reach the API server: connection refused"),
         (RequestError::NoVersion, "the API server sent an object without resourceVersion"),
     ] {
         assert_eq!(error.explain(NEEDS), said);

@@ -1,15 +1,16 @@
 //! The cluster, what runs on it, and one measurement.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::{IpAddr, SocketAddr},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cluster::{Cluster, IMAGE};
-use harness::{Agent, AgentOptions, Count, Crowd, Load};
+use harness::{Agent, AgentOptions, Count, Crowd, Load, Process, peer_program};
 use serde_json::Value;
 
 use crate::scenario::Scenario;
@@ -17,7 +18,9 @@ use crate::scenario::Scenario;
 pub(crate) const NAMESPACE: &str = "shop";
 const IN_NAMESPACE: &str = "--namespace=shop";
 const REDIRECTION: &str = "ambient.istio.io/redirection";
+const CLIENT: &str = "client";
 const SERVERS: [&str; 2] = ["near", "far"];
+const ECHO: u16 = 7;
 
 /// Long connections to each server, and new ones a second.
 pub(crate) const LONG: usize = 20;
@@ -29,6 +32,8 @@ pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     pub(crate) agents: [Agent; 2],
     servers: [SocketAddr; 2],
+    /// The client's network, as its node names it: what runs there needs neither kubelet nor API server to go on.
+    client: String,
 }
 
 /// What a scenario did.
@@ -46,6 +51,8 @@ pub(crate) struct Way {
     pub(crate) long: Count,
     pub(crate) fresh: u64,
     pub(crate) failed: u64,
+    /// By call and error.
+    pub(crate) failures: BTreeMap<String, u64>,
     /// The slowest of the new ones, in milliseconds.
     pub(crate) slowest: f64,
 }
@@ -69,11 +76,18 @@ impl Stage {
         let agents = [start("n1")?, start("n2")?];
         let address = |pod| {
             let get = ["get", "pod", pod, IN_NAMESPACE, "--output=jsonpath={.status.podIP}"];
-            let ip: IpAddr = cluster.kubectl(&get)?.stdout()?.parse()?;
-            anyhow::Ok(SocketAddr::new(ip, 7))
+            anyhow::Ok(cluster.kubectl(&get)?.stdout()?.parse::<IpAddr>()?)
         };
-        let servers = [address(SERVERS[0])?, address(SERVERS[1])?];
-        Ok(Self { cluster, agents, servers })
+        let [near, far] = SERVERS.map(address);
+        let servers = [SocketAddr::new(near?, ECHO), SocketAddr::new(far?, ECHO)];
+        let script = format!(
+            "for netns in /run/netns/cni-*; do \
+             nsenter --net=$netns ip -oneline address | grep -qF ' {}/' && echo $netns; done; true",
+            address(CLIENT)?
+        );
+        let client = cluster.node("n1")?.run(&["sh", "-c", &script])?.stdout()?.to_owned();
+        ensure!(!client.is_empty(), "the network of the client was not found on n1");
+        Ok(Self { cluster, agents, servers, client })
     }
 
     pub(crate) fn measure(&mut self, scenario: Scenario, seconds: u64) -> Result<Found> {
@@ -122,11 +136,19 @@ impl Stage {
 
     fn watch(&self, addr: SocketAddr) -> Result<Watched> {
         let (addr, long, fresh) = (addr.to_string(), LONG.to_string(), FRESH.to_string());
-        let crowd = ["peer", "crowd", &addr, "--connections", &long, "--conduct", "ping"];
-        let mut crowd = Crowd::of(self.cluster.exec(NAMESPACE, "client", &crowd)?);
+        let crowd = ["crowd", &addr, "--connections", &long, "--conduct", "ping"];
+        let mut crowd = Crowd::of(self.peer(&crowd)?);
         crowd.standing()?;
-        let load = ["peer", "load", &addr, "--workers", "8", "--rate", &fresh];
-        Ok(Watched { crowd, load: Load::of(self.cluster.exec(NAMESPACE, "client", &load)?)? })
+        let load = ["load", &addr, "--workers", "8", "--rate", &fresh];
+        Ok(Watched { crowd, load: Load::of(self.peer(&load)?)? })
+    }
+
+    /// `peer ARGS` in the client's network.
+    fn peer(&self, args: &[&str]) -> Result<Process> {
+        let program = peer_program()?.display().to_string();
+        let enter = ["nsenter".to_owned(), format!("--net={}", self.client), program];
+        let args: Vec<_> = enter.into_iter().chain(args.iter().map(|arg| (*arg).to_owned())).collect();
+        self.cluster.node("n1")?.machine().spawn(&args)
     }
 
     /// In name order.
@@ -142,11 +164,14 @@ impl Watched {
     fn end(self) -> Result<Way> {
         let Self { mut crowd, load } = self;
         let told = load.stop()?;
-        let failed = told["failures"].as_object().into_iter().flatten();
+        let failures = told["failures"].as_object().into_iter().flatten();
+        let failures: BTreeMap<_, _> =
+            failures.filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect();
         Ok(Way {
             long: crowd.exchange()?,
             fresh: told["connections"].as_u64().unwrap_or_default(),
-            failed: failed.filter_map(|(_, count)| count.as_u64()).sum(),
+            failed: failures.values().sum(),
+            failures,
             slowest: told["slowest_ms"].as_f64().unwrap_or_default(),
         })
     }

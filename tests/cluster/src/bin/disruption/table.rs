@@ -35,6 +35,11 @@ pub(crate) fn row(scenario: Scenario, found: &Found) {
         took.as_millis(),
         format!("{restarts} + {unready}"),
     );
+    for (way, server) in found.ways.iter().zip(["same", "other"]) {
+        for (name, count) in way.failures.iter().chain(&way.long.failures) {
+            eprintln!("    {server} node: {count} {name}");
+        }
+    }
 }
 
 fn long(way: &Way) -> String {
