@@ -228,6 +228,17 @@ fn two_hundred_pods_vanish_and_nobody_says_so() {
     assert_eq!(state(&mesh, &survivor), "captured");
 }
 
+#[test]
+fn a_pod_that_has_lost_its_network_is_let_go_at_once_and_named_if_it_gets_no_other() {
+    let mesh = Mesh::labelled("ending");
+    let pod = mesh.pod("pod");
+    pod.destroy_network().unwrap();
+    // As every pod that ends, for a moment: nobody is to be troubled with that.
+    wait_for(|| state(&mesh, &pod) == "pending");
+    assert_eq!(mesh.ask(&["maps", "pods"]), serde_json::json!([]));
+    wait_for(|| state(&mesh, &pod) == "failed");
+}
+
 /// The pod's state, as `millstream pods` has it.
 fn state(mesh: &Mesh, pod: &Pod) -> String {
     let rows = mesh.ask(&["pods"]);
