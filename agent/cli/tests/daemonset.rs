@@ -10,10 +10,9 @@ const MANIFEST: &str = include_str!("../../../daemonset/daemonset.yaml");
 const README: &str = include_str!("../../../daemonset/README.md");
 
 fn agent() -> Container {
-    let (_, text) = MANIFEST.split_once("---\n").unwrap();
-    let daemonset: DaemonSet = serde_saphyr::from_str(text).unwrap();
+    let daemonset: DaemonSet = serde_saphyr::from_str(MANIFEST).unwrap();
     let pod = daemonset.spec.unwrap().template.spec.unwrap();
-    assert_eq!(pod.host_network, Some(true));
+    assert_eq!((pod.host_network, pod.host_pid), (Some(true), Some(true)));
     pod.containers.into_iter().next().unwrap()
 }
 
