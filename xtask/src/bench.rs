@@ -22,6 +22,12 @@ enum BenchCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// What 10 000 services with 100 000 endpoints cost the agent, and how soon it follows a change of one
+    Scale {
+        /// What the bench itself takes: `--services N`, `--endpoints N`, `--help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// What becomes of connections and probes while a real cluster's mesh is labelled, restarted and killed
     Disruption {
         /// What the bench itself takes: a scenario, `--seconds S`, `--rounds N`, `--help`
@@ -38,16 +44,17 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::run()?;
     match &args.command {
         BenchCommand::Capture { options } => capture(workspace, options),
-        BenchCommand::Disruption { options } => disruption(workspace, options),
+        BenchCommand::Disruption { options } => on_cluster(workspace, "disruption", options),
+        BenchCommand::Scale { options } => on_cluster(workspace, "scale", options),
     }
 }
 
-fn disruption(workspace: &Workspace, options: &[String]) -> Result<()> {
+fn on_cluster(workspace: &Workspace, program: &str, options: &[String]) -> Result<()> {
     let parts = setup::kubernetes::run(workspace)?;
     build::release(workspace)?;
     build::clusters(workspace)?;
-    shell::step("disturb");
-    let mut bench = Command::new(workspace.lab_program("disruption"));
+    shell::step("measure");
+    let mut bench = Command::new(workspace.lab_program(program));
     bench.env(setup::kubernetes::PROGRAMS, parts).env("MILLSTREAM_BIN", workspace.millstream());
     shell::run(bench.args(options))
 }

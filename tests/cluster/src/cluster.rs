@@ -32,6 +32,7 @@ const NODES: [&str; 2] = ["n1", "n2"];
 const CONTROL: &str = "control";
 /// The name under which a token of the agents' service account would make them known.
 const AGENT: &str = "system:serviceaccount:millstream-system:millstream";
+const AGENT_KUBECONFIG: &str = "agent.kubeconfig";
 const AGENT_ROLE: &str = include_str!("../../../daemonset/rbac.yaml");
 
 // === impl Cluster ===
@@ -64,7 +65,7 @@ impl Cluster {
         fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         let place = control.with_cgroup("system")?;
         let control = ControlPlane::start(place, address, &own, &pki)?;
-        let agent = dir.join("agent.kubeconfig");
+        let agent = dir.join(AGENT_KUBECONFIG);
         kubeconfig::write(&agent, &server(address), &pki, &pki.client("millstream", AGENT, &[])?)?;
         let mut cluster = Self { lab: Some(lab), control, nodes: Vec::new() };
         cluster.apply(AGENT_ROLE)?;
@@ -96,6 +97,11 @@ impl Cluster {
         self.control.kubeconfig()
     }
 
+    /// For agents, who may do what daemonset/rbac.yaml says.
+    pub fn agent_kubeconfig(&self) -> PathBuf {
+        self.file(AGENT_KUBECONFIG)
+    }
+
     /// A file of the cluster's own, for whatever a test wants to leave with it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.id().dir().join(name)
@@ -104,6 +110,11 @@ impl Cluster {
     /// Runs `kubectl` as an administrator.
     pub fn kubectl(&self, args: &[&str]) -> Result<Output> {
         self.control.kubectl(args, None)
+    }
+
+    /// Starts `kubectl` as an administrator.
+    pub fn start_kubectl(&self, args: &[&str]) -> Result<Process> {
+        self.control.start_kubectl(args)
     }
 
     /// `kubectl apply` with these manifests.
