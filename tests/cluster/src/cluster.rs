@@ -183,10 +183,12 @@ impl Cluster {
     /// What somebody needs who wants to know why something failed.
     pub fn autopsy(&self) -> String {
         let mut text = format!("cluster {}: pods, nodes and control plane\n", self.id());
-        let question = ["get", "pods", "--all-namespaces", "--output=wide", "--request-timeout=5s"];
-        if let Ok(pods) = self.kubectl(&question) {
-            text.push_str(pods.any_stdout());
-            text.push('\n');
+        for question in [["pods", "--output=wide"], ["events", "--field-selector=type=Warning"]] {
+            let args = ["get", "--all-namespaces", "--request-timeout=5s"];
+            if let Ok(answer) = self.kubectl(&[&args[..], &question].concat()) {
+                text.push_str(answer.any_stdout());
+                text.push('\n');
+            }
         }
         for node in &self.nodes {
             text.push_str(&node.autopsy());

@@ -42,6 +42,9 @@ fn a_pod_is_captured_while_its_init_containers_run(mesh: &Mesh) {
     wait_for("the pod to be captured before it has started", || redirection(&mesh.pod("staged")).is_some());
     assert_eq!(redirection(&mesh.pod("staged")), Some("enabled"));
     assert_eq!(mesh.pod("staged")["status"]["phase"], "Pending");
+    wait_for("its second init container to run", || {
+        mesh.pod("staged")["status"]["initContainerStatuses"][1]["state"]["running"].is_object()
+    });
     go(mesh, &["staged", "--container=prepare"]);
     mesh.cluster.wait(&["--for=condition=Ready", "pod/staged", "--namespace=shop"]).unwrap();
     assert_eq!(told(mesh, &["staged", "--container=prepare"])["failures"], json!({}));
