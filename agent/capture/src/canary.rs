@@ -31,8 +31,10 @@ use crate::{
 const POD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const DIALLED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 80);
 
-/// Over `lo` an answer takes microseconds.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Over `lo` an answer takes microseconds; a node that is starting all its pods may not look for seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the canary's agent counts as alive, so that a slow enrolment is not taken for a dead agent.
+const ALIVE: Duration = Duration::from_secs(300);
 
 /// Why the canary died.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +94,7 @@ async fn capture_and_dial(config: &Config) -> Result<Song, Dead> {
     furnish(&netns).await?;
     let programs = Programs::try_all(config)?;
     let capture = Capture::new(config.clone(), Programs::attach(config)?)?;
-    Pulse::open(&config.pins)?.beat(PATIENCE)?;
+    Pulse::open(&config.pins)?.beat(ALIVE)?;
     let spec = PodSpec {
         uid: PodUid::new("canary"),
         name: ObjectName::new("millstream", "canary"),
