@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     mesh::{Mesh, dial},
     steering::wait_for,
-    traces::{Traces, most_resident, resident},
+    traces::Traces,
 };
 
 /// An echo server, at an address that no other test server has.
@@ -196,7 +196,7 @@ fn a_pod_that_trickles_never_reads_or_opens_all_it_can_harms_no_neighbour() {
         }
     }
     let traces = Traces::of(&mesh, &[&bad, &good, &server]);
-    let idle = resident(&mesh);
+    let idle = mesh.agent.resident().unwrap();
     let measure = |beside: &str| {
         let load = good.load(others, &["--workers", "8", "--rate", "200", "--count", "400"]).unwrap();
         let told = load.outcome(Duration::from_secs(60)).unwrap();
@@ -225,7 +225,7 @@ fn a_pod_that_trickles_never_reads_or_opens_all_it_can_harms_no_neighbour() {
     }
     // The buffers; as many that are kept for the next taker; of every connection 4 KiB each way, and its state.
     let bound = idle + 2 * 8 * MIB + 2_000 * (2 * (4 << 10) + (12 << 10));
-    let most = most_resident(&mesh);
+    let most = mesh.agent.most_resident().unwrap();
     println!("memory: {} MiB idle, {} MiB at most, bound {} MiB", idle / MIB, most / MIB, bound / MIB);
     assert!(most <= bound, "the agent has had {most} bytes of memory, more than {bound}");
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     mesh::{Mesh, NAMESPACE},
-    traces::{Traces, resident},
+    traces::Traces,
 };
 
 const PORT: u16 = 7;
@@ -76,12 +76,12 @@ fn nine_thousand_connections_of_one_pod_to_one_destination() {
     let elsewhere = mesh.stranger("elsewhere");
     let _servers = [&server, &elsewhere].map(|pod| pod.serve(Mode::Crowd, PORT).unwrap());
     let traces = Traces::of(&mesh, &[&client, &server]);
-    let idle = resident(&mesh);
+    let idle = mesh.agent.resident().unwrap();
     for (name, to) in [("one hop on one node", &server), ("outbound only", &elsewhere)] {
         let retransmitted = Retransmitted::so_far(&[&client, to, &mesh.node]);
         let mut crowd = client.crowd((to.v4(), PORT).into(), 9_000, &[]).unwrap();
         assert_eq!(crowd.standing().unwrap(), Count::all(9_000), "{name}");
-        let taken = resident(&mesh).saturating_sub(idle) / 9_000;
+        let taken = mesh.agent.resident().unwrap().saturating_sub(idle) / 9_000;
         println!("{name}: {taken} bytes of memory a connection");
         assert!(taken <= 16 << 10, "{name}: {taken} bytes of memory a connection");
         assert_eq!(crowd.exchange().unwrap(), Count::all(9_000), "{name}");

@@ -64,20 +64,3 @@ fn connections(pod: &Pod) -> String {
     let args = ["ss", "--no-header", "--tcp", "--numeric", "exclude", "time-wait", "exclude", "listening"];
     pod.run(&args).unwrap().stdout().unwrap().to_owned()
 }
-
-/// Memory that the agent has of the machine, in bytes.
-pub(crate) fn resident(mesh: &Mesh) -> u64 {
-    memory(mesh, "VmRSS:")
-}
-
-/// The most that it ever had.
-pub(crate) fn most_resident(mesh: &Mesh) -> u64 {
-    memory(mesh, "VmHWM:")
-}
-
-fn memory(mesh: &Mesh, field: &str) -> u64 {
-    let pid = mesh.agent.pid().unwrap();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}

@@ -182,6 +182,26 @@ impl Agent {
         self.launch()
     }
 
+    /// Memory that it has of the machine, in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it ever had.
+    pub fn most_resident(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// A field of proc_pid_status(5).
+    fn memory(&self, field: &str) -> Result<u64> {
+        let pid = self.pid().context("the agent does not run")?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib = kib.with_context(|| format!("no {field} of process {pid}"))?;
+        Ok(kib.parse::<u64>()? << 10)
+    }
+
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }

@@ -28,7 +28,7 @@ pub fn pods(
     phases: &Phases,
     connections: impl Fn(&PodUid) -> usize,
 ) -> Vec<PodRow> {
-    let on_node = snapshot.pods().into_iter().filter(|pod| pod.is_on(node));
+    let on_node = snapshot.pods_on(node).into_iter();
     let mut rows: Vec<PodRow> = on_node.map(|pod| pod_row(pod, phases.get(&pod.uid), &connections)).collect();
     rows.extend(vanished(snapshot, phases, &connections));
     rows
@@ -105,7 +105,7 @@ pub fn uncapturable(snapshot: &Snapshot, node: &str) -> Vec<String> {
         }
         Enrolment::NotEnrolled(_) | Enrolment::Enrolled(_) => None,
     };
-    snapshot.pods().into_iter().filter(|pod| pod.is_on(node)).filter_map(|pod| in_vain(pod)).collect()
+    snapshot.pods_on(node).into_iter().filter_map(|pod| in_vain(pod)).collect()
 }
 
 pub fn count(rows: &[PodRow]) -> PodCounts {

@@ -193,8 +193,8 @@ impl Work {
 
     /// In name order.
     fn wanted(&self, snapshot: &Snapshot) -> Vec<Arc<Pod>> {
-        let pods = snapshot.pods().into_iter();
-        pods.filter(|pod| pod.is_captured_by(&self.enroller.node)).cloned().collect()
+        let pods = snapshot.pods_on(&self.enroller.node).into_iter();
+        pods.filter(|pod| pod.is_enrolled()).cloned().collect()
     }
 
     /// Ready once, and then for good: what fails later is told as it is.

@@ -60,7 +60,7 @@ impl Redirection {
     async fn tell(&self, snapshot: &Snapshot, phases: &Phases, told: &mut Told) -> Result<(), WriteError> {
         told.forget(snapshot, phases);
         let mut result = Ok(());
-        for pod in snapshot.pods().into_iter().filter(|pod| pod.is_on(&self.node)) {
+        for pod in snapshot.pods_on(&self.node) {
             let phase = phases.get(&pod.uid);
             let annotated = self.annotate(pod, phase, told).await;
             result = result.and(annotated);

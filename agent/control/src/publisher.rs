@@ -49,7 +49,7 @@ impl Publisher {
         if known.version != 0 && next.same_content(&known) {
             return;
         }
-        info!(version = next.version, pods = next.pods().len(), services = next.services().len(), "Snapshot");
+        info!(version = next.version, pods = next.pod_count(), services = next.service_count(), "Snapshot");
         self.snapshots.send_replace(next);
     }
 }

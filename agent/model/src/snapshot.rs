@@ -67,9 +67,20 @@ impl Snapshot {
 
     /// All pods, in name order.
     pub fn pods(&self) -> Vec<&Arc<Pod>> {
-        let mut pods: Vec<_> = self.pods.values().collect();
-        pods.sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
-        pods
+        in_name_order(self.pods.values())
+    }
+
+    /// Those of one node, in name order.
+    pub fn pods_on(&self, node: &str) -> Vec<&Arc<Pod>> {
+        in_name_order(self.pods.values().filter(|pod| pod.is_on(node)))
+    }
+
+    pub fn pod_count(&self) -> usize {
+        self.pods.len()
+    }
+
+    pub fn service_count(&self) -> usize {
+        self.services.len()
     }
 
     /// All services, in name order.
@@ -78,6 +89,12 @@ impl Snapshot {
         services.sort_by(|a, b| a.name.cmp(&b.name));
         services
     }
+}
+
+fn in_name_order<'a>(pods: impl Iterator<Item = &'a Arc<Pod>>) -> Vec<&'a Arc<Pod>> {
+    let mut pods: Vec<_> = pods.collect();
+    pods.sort_by(|a, b| (&a.name, &a.uid).cmp(&(&b.name, &b.uid)));
+    pods
 }
 
 // === impl SnapshotBuilder ===

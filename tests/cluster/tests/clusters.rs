@@ -8,12 +8,13 @@ use std::{
     path::{Path, PathBuf},
     process::{self, Command},
     thread,
-    time::{Duration, Instant},
 };
 
 use cluster::{Cluster, IMAGE, Node};
-use harness::{Agent, AgentOptions, PATIENCE, Post};
+use harness::{Agent, AgentOptions, Post};
 use serde_json::Value;
+
+use crate::mesh::wait_for;
 
 /// Two servers, one on each node, and a service before them.
 fn shop() -> String {
@@ -165,7 +166,7 @@ fn pods_on_both_nodes_become_ready_and_reach_each_other_by_the_address_of_a_serv
         for client in &names {
             // kube-proxy throws a die for each connection: in the end it comes to both.
             let mut answered = BTreeSet::new();
-            wait_for(|| {
+            wait_for("both pods to answer", || {
                 answered.insert(exec(&cluster, client, &["wget", "-q", "-O-", &url]));
                 answered.iter().map(String::as_str).eq(names.iter().copied())
             });
@@ -193,7 +194,7 @@ fn a_node_goes_on_after_its_kubelet_or_containerd_was_killed_and_comes_back_afte
     node.start_kubelet().unwrap();
     node.kill_containerd().unwrap();
     node.start_containerd().unwrap();
-    wait_for(|| try_exec(&cluster, name, &["true"]).is_ok());
+    wait_for("the pod to be entered again", || try_exec(&cluster, name, &["true"]).is_ok());
     assert_eq!(restarts(), 0);
 
     let mark = |place: &str| format!("touch {place}/mark && ls {place}");
@@ -203,7 +204,7 @@ fn a_node_goes_on_after_its_kubelet_or_containerd_was_killed_and_comes_back_afte
         assert!(!Path::new(place).join("mark").exists(), "{place} of the node is the machine's");
     }
     node.reboot().unwrap();
-    wait_for(|| restarts() == 1);
+    wait_for("a restart of the container", || restarts() == 1);
     cluster.wait(&["--for=condition=Ready", "pod", name, "--namespace=shop"]).unwrap();
     let there = node.run(&["sh", "-c", "ls -d /*/mark /var/*/mark /sys/fs/bpf/mark"]).unwrap();
     assert_eq!(there.any_stdout(), "/etc/mark\n/opt/mark\n/var/lib/mark\n/var/log/mark");
@@ -322,12 +323,4 @@ fn exec(cluster: &Cluster, pod: &str, command: &[&str]) -> String {
 fn try_exec(cluster: &Cluster, pod: &str, command: &[&str]) -> anyhow::Result<String> {
     let args: Vec<_> = ["exec", "--namespace=shop", pod, "--"].iter().chain(command).copied().collect();
     Ok(cluster.kubectl(&args)?.stdout()?.to_owned())
-}
-
-fn wait_for(mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain");
-        thread::sleep(Duration::from_millis(100));
-    }
 }

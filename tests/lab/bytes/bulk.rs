@@ -1,14 +1,13 @@
 //! Much data: all of it arrives, and nobody keeps what the reader does not want yet.
 
 use std::{
-    fs,
     io::{ErrorKind, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     thread,
     time::Duration,
 };
 
-use harness::{Agent, Mode};
+use harness::Mode;
 
 use crate::{
     mesh::Mesh,
@@ -40,7 +39,7 @@ fn a_slow_reader_slows_the_writer_and_costs_no_memory() {
     /// What the four sockets of one connection may hold and one copy buffer, with room to spare.
     const HELD: usize = 8 << 20;
     /// The largest copy buffer for each.
-    const GROWTH: usize = READERS << 20;
+    const GROWTH: u64 = (READERS as u64) << 20;
     let mesh = Mesh::labelled("slow");
     let (client, server) = (mesh.pod("client"), mesh.pod("server"));
     for pod in [&client, &server] {
@@ -52,13 +51,13 @@ fn a_slow_reader_slows_the_writer_and_costs_no_memory() {
     let listener = listen(&server, addr);
     let pairs: Vec<_> = (0..READERS).map(|_| (connect(&client, addr).unwrap(), accept(&listener))).collect();
 
-    let before = resident(&mesh.agent);
+    let before = mesh.agent.resident().unwrap();
     let taken: Vec<_> = thread::scope(|scope| {
         let offering: Vec<_> =
             pairs.iter().map(|(client, _)| scope.spawn(|| offer(client, OFFERED))).collect();
         offering.into_iter().map(|offering| offering.join().unwrap()).collect()
     });
-    let grown = resident(&mesh.agent).saturating_sub(before);
+    let grown = mesh.agent.resident().unwrap().saturating_sub(before);
     assert!(taken.iter().all(|&bytes| bytes < HELD), "taken although nobody reads: {taken:?}");
     assert!(grown < GROWTH, "the agent grew by {grown} bytes");
     // What was taken arrives as soon as somebody reads.
@@ -81,11 +80,4 @@ fn offer(mut stream: &TcpStream, bytes: usize) -> usize {
         }
     }
     taken
-}
-
-/// `VmRSS`, in bytes.
-fn resident(agent: &Agent) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid().unwrap())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }

@@ -170,11 +170,7 @@ fn snapshot(agent: &Agent) -> Result<u64> {
 }
 
 fn megabytes(agent: &Agent) -> Result<f64> {
-    let pid = agent.pid().context("the agent does not run")?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: f64 = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?.parse()?;
-    Ok(kib * 1024.0 / 1e6)
+    Ok(agent.resident()? as f64 / 1e6)
 }
 
 fn milliseconds(duration: Duration) -> String {

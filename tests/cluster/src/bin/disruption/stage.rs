@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     net::{IpAddr, SocketAddr},
     thread,
     time::{Duration, Instant},
@@ -127,11 +126,7 @@ impl Stage {
     }
 
     pub(crate) fn agent_megabytes(&self) -> Result<f64> {
-        let pid = self.agents[0].pid().context("the agent of n1 does not run")?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?.parse()?;
-        Ok(kib * 1024.0 / 1e6)
+        Ok(self.agents[0].resident()? as f64 / 1e6)
     }
 
     fn watch(&self, addr: SocketAddr) -> Result<Watched> {
