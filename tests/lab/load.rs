@@ -155,9 +155,10 @@ fn churn(lab: &str, connections: u64, ports: &str) -> Vec<(&'static str, Value)>
         let outcome = load.outcome(LONGEST * 5).unwrap();
         assert_unharmed(&outcome, connections, name);
         retransmitted.assert_none(name);
-        // connect() takes the other half of the ports only when none of the first is left.
+        // connect() takes the other half of the ports only when none of the first is left, and one that has waited
+        // for a second may be taken again: on a slow machine some are, before the last has been used.
         let waiting = in_time_wait(from);
-        assert!(4_000 < waiting, "{name}: {waiting} in TIME_WAIT");
+        assert!(3_000 < waiting, "{name}: {waiting} in TIME_WAIT");
         told.push((name, outcome));
     }
     assert_eq!(mesh.ended("no-source-port"), 0);
