@@ -24,7 +24,7 @@ use std::{
 use nix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::usage::Usage;
+use crate::usage::{Clock, Usage};
 
 #[derive(Debug)]
 pub(crate) struct Lanes {
@@ -156,9 +156,10 @@ impl Task {
 
     fn go(&mut self, cx: &mut Context<'_>) -> Poll<Went> {
         let place = &self.place;
-        let begun = thread_time();
+        let clock = place.usage.clock(now());
+        let begun = clock.time();
         let poll = self.future.as_mut().poll(cx);
-        place.usage.charge(now(), thread_time().saturating_sub(begun));
+        place.usage.charge(now(), clock.time().saturating_sub(begun), clock);
         if poll.is_pending() && place.is_changing.swap(false, Ordering::Relaxed) {
             place.is_busy.fetch_not(Ordering::Relaxed);
             return Poll::Ready(Went::ToTheOtherLane);
@@ -174,10 +175,18 @@ fn take_short_turns() {
     }
 }
 
-/// What this thread has run: what it waited for a processor meanwhile is the doing of others.
-fn thread_time() -> Duration {
-    // It fails for clocks that do not exist; this one does.
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+// === impl Clock ===
+
+impl Clock {
+    fn time(self) -> Duration {
+        match self {
+            Self::Wall => now(),
+            // It fails for clocks that do not exist; this one does.
+            Self::Thread => {
+                clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+            }
+        }
+    }
 }
 
 /// Since the first call.
