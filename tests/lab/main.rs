@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod load;
 mod mesh;
+mod metrics;
 mod neighbours;
 mod older;
 mod probes;

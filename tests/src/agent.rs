@@ -51,6 +51,9 @@ pub struct AgentOptions {
     pub env: Vec<(String, String)>,
 }
 
+/// On the node.
+const METRICS: &str = "http://127.0.0.1:15020/metrics";
+
 /// The binary under test: `MILLSTREAM_BIN`, which `cargo xtask` sets, or what `cargo xtask build --release`
 /// leaves.
 pub fn millstream() -> Result<PathBuf> {
@@ -233,6 +236,12 @@ impl Agent {
     pub fn json(&self, args: &[&str]) -> Result<Value> {
         let args: Vec<_> = args.iter().copied().chain(["--output", "json"]).collect();
         self.cli(&args)?.json()
+    }
+
+    /// What it answers on its metrics port, asked on the node.
+    pub fn metrics(&self) -> Result<String> {
+        let ask = ["curl", "--silent", "--show-error", "--fail", "--max-time", "30", METRICS];
+        Ok(self.post.place.run(&ask)?.stdout()?.to_owned())
     }
 
     pub fn wait_captured(&self, pod: &Pod) -> Result<()> {

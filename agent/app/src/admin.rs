@@ -20,7 +20,7 @@ use crate::{
     answers,
     api::{AgentState, Condition, Ended, PodRow, PodState, Reply, Request, Status, Waited},
     logging::LogFilter,
-    neighbours, older,
+    metrics, neighbours, older,
     pods::PhaseBoard,
     probes::Probing,
     run_dir::{AgentFile, RunDir, remove_if_there},
@@ -164,6 +164,22 @@ impl Admin {
             refusals,
             troubles,
             problems,
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> metrics::Facts {
+        let (snapshot, phases) = (self.snapshot(), self.board.read());
+        let (node, SourceReport { refusals, troubles }) = (&self.agent.node, self.reports.borrow().clone());
+        let uncaptured = answers::uncaptured(&snapshot, node, &phases);
+        metrics::Facts {
+            version: self.agent.version.clone(),
+            ready: *self.ready.borrow(),
+            states: self.pods().iter().map(|row| row.state).collect(),
+            uncaptured: uncaptured.into_iter().map(|(name, cause)| (name.clone(), cause)).collect(),
+            open: self.proxy.connections().len(),
+            ended: self.proxy.reasons(),
+            refusals: refusals.len(),
+            troubles: troubles.into_iter().map(|trouble| trouble.watch).collect(),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::{
     enroller::Enroller,
     listeners::ProxyListeners,
     logging::LogFilter,
+    metrics,
     pods::PhaseBoard,
     redirection::Redirection,
     run_dir::{AgentFile, RunDir},
@@ -118,6 +119,11 @@ pub async fn run(options: Options, log: LogFilter) -> Result<()> {
         same_node: config.same_node,
         log,
     };
+    if config.metrics.port != 0 {
+        let asked = admin.clone();
+        let page = Arc::new(move || metrics::page(&asked.metrics()));
+        tokio::spawn(metrics::serve(config.metrics.port, page));
+    }
     let serving = tokio::spawn(admin.serve(admin::bind(&run_dir.socket())?));
     info!(node = %options.node, pid = std::process::id(), files, connections, "Agent started");
 

@@ -1,18 +1,18 @@
 //! PURE. Answers from what is known: the same functions serve a running agent and its absence.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use abi::Counter;
 use capture::maps::Stops;
 use model::{
-    Affinity, Endpoint, EndpointState, Enrolment, Exclusion, Origin, Pod, PodUid, Service, Snapshot,
-    Uncaptured,
+    Affinity, Endpoint, EndpointState, Enrolment, Exclusion, ObjectName, Origin, Pod, PodUid, Service,
+    Snapshot, Uncaptured,
 };
 use proxy::Refused;
 
 use crate::{
     api::{ConnectionRow, EndpointRow, ExclusionRow, PodCounts, PodRow, PodState, ServiceRow, StopRow},
-    pods::{Phase, Phases},
+    pods::{Cause, Phase, Phases},
 };
 
 /// How long a want of room is a problem after it was felt last.
@@ -97,15 +97,26 @@ pub fn problems(rows: &[PodRow]) -> Vec<String> {
     rows.iter().flat_map(of).collect()
 }
 
-/// Pods that a label asks for in vain, and why.
+/// Pods that no agent can capture though a label asks for it, and why.
 pub fn uncapturable(snapshot: &Snapshot, node: &str) -> Vec<String> {
-    let in_vain = |pod: &Pod| match &pod.enrolment {
-        Enrolment::NotEnrolled(why @ Uncaptured::HostNetwork { asked_by: Some(_) }) => {
-            Some(format!("pod {}: {why}", pod.name))
-        }
+    let sentence = |pod: &Arc<Pod>| in_vain(pod).map(|why| format!("pod {}: {why}", pod.name));
+    snapshot.pods_on(node).into_iter().filter_map(sentence).collect()
+}
+
+fn in_vain(pod: &Pod) -> Option<&Uncaptured> {
+    match &pod.enrolment {
+        Enrolment::NotEnrolled(why @ Uncaptured::HostNetwork { asked_by: Some(_) }) => Some(why),
         Enrolment::NotEnrolled(_) | Enrolment::Enrolled(_) => None,
+    }
+}
+
+/// Pods that are not captured though a label asks for it, now or ever.
+pub fn uncaptured<'a>(snapshot: &'a Snapshot, node: &str, phases: &Phases) -> Vec<(&'a ObjectName, Cause)> {
+    let cause = |pod: &Pod| match phases.get(&pod.uid) {
+        Some(Phase::Failed { cause, .. }) => Some(*cause),
+        _ => in_vain(pod).map(|_| Cause::HostNetwork),
     };
-    snapshot.pods_on(node).into_iter().filter_map(|pod| in_vain(pod)).collect()
+    snapshot.pods_on(node).into_iter().filter_map(|pod| Some((&pod.name, cause(pod)?))).collect()
 }
 
 pub fn count(rows: &[PodRow]) -> PodCounts {
@@ -136,7 +147,7 @@ fn pod_row(pod: &Pod, phase: Option<&Phase>, connections: impl Fn(&PodUid) -> us
     let (state, because) = match phase {
         Some(Phase::Captured) => (PodState::Captured, enrolment),
         Some(Phase::Releasing) => (PodState::Releasing, enrolment),
-        Some(Phase::Failed { reason }) => (PodState::Failed, reason.clone()),
+        Some(Phase::Failed { reason, .. }) => (PodState::Failed, reason.clone()),
         None if pod.is_enrolled() && pod.terminating => (PodState::NotEnrolled, TERMINATING.to_owned()),
         None if pod.is_enrolled() => (PodState::Pending, enrolment),
         None => (PodState::NotEnrolled, enrolment),

@@ -222,3 +222,10 @@ pub struct Waited {
     pub met: bool,
     pub found: String,
 }
+
+// === impl PodState ===
+
+impl PodState {
+    pub const ALL: [Self; 5] =
+        [Self::Captured, Self::Releasing, Self::Failed, Self::Pending, Self::NotEnrolled];
+}

@@ -50,6 +50,8 @@ pub use self::{exclusions::Exclusions, quantity::Quantity};
 ///                                   # not: kubelet, a root process named kubelet, kubelite, k3s, k3s-server or k3s-agent in
 ///                                   # the agent's network and PID namespaces and in no pod's cgroup; node, every process in
 ///                                   # the node's network namespace, pods with hostNetwork among them; off, nobody's
+/// metrics:
+///   port: 15020                     # of the node, for GET /metrics; 0: none
 /// steering:
 ///   marks: {captured: 0x10000000, agent: 0x20000000}
 ///   table: 15001
@@ -68,6 +70,7 @@ pub struct Config {
     #[serde(rename = "same-node")]
     pub same_node: SameNode,
     pub probes: Probes,
+    pub metrics: Metrics,
     pub steering: Steering,
 }
 
@@ -129,6 +132,13 @@ pub struct Canary {
     /// A proxy that has not answered for so long is stuck: pods meet what they meet while no agent runs, until it
     /// answers again.
     pub dead_after: SignedDuration,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// On all addresses of the node; 0: nobody can ask.
+    pub port: u16,
 }
 
 /// Far beyond any use, and far from where clocks overflow.
@@ -291,6 +301,15 @@ impl Default for Canary {
     fn default() -> Self {
         // Long enough for a node that is short of CPU, short enough for a client that waits.
         Self { dead_after: SignedDuration::from_secs(5) }
+    }
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // Where Istio serves those of a workload.
+        Self { port: 15020 }
     }
 }
 

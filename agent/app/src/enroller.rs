@@ -226,6 +226,6 @@ impl Work {
 }
 
 /// The error and its causes, in one line.
-fn chain(e: capture::Error) -> String {
+fn chain(e: impl std::error::Error + Send + Sync + 'static) -> String {
     format!("{:#}", anyhow!(e))
 }

@@ -11,7 +11,7 @@
 //! (capture meets proxy) · `canary` (is the proxy stuck?) · [`probes`] (what the kubelet dials; `kubelet` is PURE) ·
 //! `older` (connections that were there before) · `stopped` (what was dropped) · `neighbours` (what collides with
 //! capture) · [`why`] · [`answers`] ·
-//! [`api`] · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
+//! [`api`] · `metrics` (what Prometheus asks) · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
 //! · [`logging`] · `descriptors`.
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod enroller;
 mod kubelet;
 pub mod listeners;
 pub mod logging;
+mod metrics;
 mod neighbours;
 pub mod offline;
 mod older;

@@ -15,8 +15,21 @@ pub enum Phase {
     Releasing,
     /// It should be captured and is not. Tried again by itself.
     Failed {
+        cause: Cause,
         reason: String,
     },
+}
+
+/// Why a pod is not captured that a label asks for: the label `reason` of the metric `millstream_uncaptured_pods`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// It has no network namespace of its own, so no agent ever will.
+    HostNetwork,
+    /// No process of it shows where its network namespace is.
+    NetnsNotFound,
+    /// Something went wrong in its namespace.
+    CaptureFailed,
 }
 
 pub type Phases = Arc<BTreeMap<PodUid, Phase>>;

@@ -64,7 +64,7 @@ impl Redirection {
             let phase = phases.get(&pod.uid);
             let annotated = self.annotate(pod, phase, told).await;
             result = result.and(annotated);
-            if let Some(Phase::Failed { reason }) = phase {
+            if let Some(Phase::Failed { reason, .. }) = phase {
                 let complained = self.complain(pod, reason, told).await;
                 result = result.and(complained);
             }

@@ -68,7 +68,7 @@ fn enrolment(facts: &Facts<'_>) -> String {
     match facts.phase {
         Some(Phase::Captured) => "captured".to_owned(),
         Some(Phase::Releasing) => "being released".to_owned(),
-        Some(Phase::Failed { reason }) => format!("should be captured, but: {reason}"),
+        Some(Phase::Failed { reason, .. }) => format!("should be captured, but: {reason}"),
         None if facts.pod.is_enrolled() => "to be captured".to_owned(),
         None => "not captured".to_owned(),
     }

@@ -126,6 +126,9 @@ fn a_pod_in_the_network_of_the_host_is_named_and_works_without_the_mesh(mesh: &M
     let why = "pod shop/host: the pod uses the host's network, which namespace label \
                istio.io/dataplane-mode=ambient does not change";
     assert_eq!(status["uncapturable"], json!([why]));
+    let metrics = mesh.agents[0].metrics().unwrap();
+    let series = r#"millstream_uncaptured_pods{namespace="shop",pod="host",reason="host-network"} 1"#;
+    assert!(metrics.lines().any(|line| line == series), "{metrics}");
     assert_eq!(redirection(&mesh.pod("host")), None);
     exchange(mesh.crowd(SocketAddr::new(mesh.node("n1").addresses().v4.into(), HOST_ECHO), CROWD));
     for server in ["near", "far"] {

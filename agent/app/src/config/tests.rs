@@ -26,6 +26,7 @@ fn good_files() {
         ("same-node", "same-node: wire"),
         ("probes", "probes: node"),
         ("no probes", "probes: off"),
+        ("no metrics", "metrics: {port: 0}"),
         ("some", "proxy: {connect-timeout: 5s, idle-timeout: 2h}\ndrain: {release: 0s}"),
         ("marks", "steering: {marks: {captured: 0x1000, agent: 0x2000}, table: 999, rule-priority: 50}"),
         (

@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use anyhow::{Context, Result};
 use capture::{PodSpec, plan::Step};
 use model::{Pod, PodUid, Snapshot};
 use netns::Netns;
@@ -11,12 +10,23 @@ use tracing::{debug, info, warn};
 
 use super::{
     BREATH, Event, Failure, LONGEST_BACKOFF, Managed, SWEEP, State, TRIES_AFTER_CAPTURE, Work, chain,
-    locate::Whereabouts,
+    locate::{NotFound, Whereabouts},
 };
 use crate::{
     older::{self, reset_is_due},
-    pods::Phase,
+    pods::{Cause, Phase},
 };
+
+/// Why a pod was not captured this time.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EnrolError {
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error("its network namespace")]
+    Netns(#[from] netns::Error),
+    #[error(transparent)]
+    Capture(#[from] capture::Error),
+}
 
 impl Work {
     pub(super) async fn enrol(&mut self, pod: &Arc<Pod>, whereabouts: &Whereabouts) {
@@ -28,7 +38,7 @@ impl Work {
                 self.failures.remove(&pod.uid);
                 self.enroller.board.set(&pod.uid, Some(Phase::Captured));
             }
-            Err(e) => self.note_failure(pod, &e),
+            Err(e) => self.note_failure(pod, e),
         }
     }
 
@@ -38,7 +48,7 @@ impl Work {
         }
     }
 
-    async fn try_enrol(&mut self, pod: &Pod, whereabouts: &Whereabouts) -> Result<()> {
+    async fn try_enrol(&mut self, pod: &Pod, whereabouts: &Whereabouts) -> Result<(), EnrolError> {
         let began = Instant::now();
         let spec = self.spec(pod, whereabouts.of(pod)?)?;
         if self.managed.get(&pod.uid).is_some_and(|managed| managed.spec.netns != spec.netns) {
@@ -63,10 +73,10 @@ impl Work {
     }
 
     /// The descriptor of a namespace is kept once it is open: what the path names later does not matter.
-    fn spec(&self, pod: &Pod, path: PathBuf) -> Result<PodSpec> {
+    fn spec(&self, pod: &Pod, path: PathBuf) -> Result<PodSpec, netns::Error> {
         let netns = match self.managed.get(&pod.uid) {
             Some(managed) if managed.spec.netns_path == path => managed.spec.netns.clone(),
-            _ => Arc::new(Netns::open(&path).context("its network namespace")?),
+            _ => Arc::new(Netns::open(&path)?),
         };
         Ok(PodSpec {
             uid: pod.uid.clone(),
@@ -91,21 +101,21 @@ impl Work {
     }
 
     /// Not all is news: what becomes of a pod that ends is seen here before the cluster tells it.
-    fn note_failure(&mut self, pod: &Arc<Pod>, e: &anyhow::Error) {
+    fn note_failure(&mut self, pod: &Arc<Pod>, e: EnrolError) {
+        let (cause, reason) = (e.cause(), chain(e));
         let failure = self.failures.entry(pod.uid.clone()).or_insert_with(Failure::first);
         let backoff = SWEEP.saturating_mul(1 << failure.tries.min(5)).min(LONGEST_BACKOFF);
         failure.tries += 1;
         failure.next = Instant::now() + backoff;
         failure.pod = Some(pod.clone());
         if pod.terminating || failure.was_captured && failure.tries < TRIES_AFTER_CAPTURE {
-            debug!(pod = %pod.name, uid = %pod.uid, error = %format_args!("{e:#}"), "Pod seems to end");
+            debug!(pod = %pod.name, uid = %pod.uid, error = reason, "Pod seems to end");
             self.enroller.board.set(&pod.uid, None);
             return;
         }
-        let reason = format!("{e:#}");
-        let phase = Phase::Failed { reason };
+        let phase = Phase::Failed { cause, reason: reason.clone() };
         if self.enroller.board.read().get(&pod.uid) != Some(&phase) {
-            warn!(pod = %pod.name, uid = %pod.uid, error = %format_args!("{e:#}"), "Pod cannot be captured");
+            warn!(pod = %pod.name, uid = %pod.uid, error = reason, "Pod cannot be captured");
         }
         self.enroller.board.set(&pod.uid, Some(phase));
     }
@@ -175,6 +185,17 @@ impl Work {
         for pod in pods {
             self.enrol(&pod, &whereabouts).await;
             self.back_up(&pod.uid).await;
+        }
+    }
+}
+
+// === impl EnrolError ===
+
+impl EnrolError {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::NotFound(_) => Cause::NetnsNotFound,
+            Self::Netns(_) | Self::Capture(_) => Cause::CaptureFailed,
         }
     }
 }

@@ -2,13 +2,21 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use anyhow::{Result, anyhow};
 use model::{Pod, PodUid};
 use netns::search;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::Work;
+
+/// The pod is on this node and no process shows it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "its network namespace was not found: no process is in a cgroup of its UID. Does the agent see the processes of the \
+     node (hostPID)? A sandboxed runtime shows none. In a folder of manifests the annotation millstream.dev/netns: PATH \
+     names it"
+)]
+pub(super) struct NotFound;
 
 /// What was found, of the pods that were asked for.
 #[derive(Debug, Default)]
@@ -39,14 +47,7 @@ impl Work {
 // === impl Whereabouts ===
 
 impl Whereabouts {
-    pub(super) fn of(&self, pod: &Pod) -> Result<PathBuf> {
-        let path = pod.netns.as_ref().or_else(|| self.0.get(&pod.uid));
-        path.cloned().ok_or_else(|| {
-            anyhow!(
-                "its network namespace was not found: no process is in a cgroup of its UID. Does the agent see the \
-                 processes of the node (hostPID)? A sandboxed runtime shows none. In a folder of manifests the \
-                 annotation millstream.dev/netns: PATH names it"
-            )
-        })
+    pub(super) fn of(&self, pod: &Pod) -> Result<PathBuf, NotFound> {
+        pod.netns.as_ref().or_else(|| self.0.get(&pod.uid)).cloned().ok_or(NotFound)
     }
 }

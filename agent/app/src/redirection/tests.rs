@@ -1,12 +1,13 @@
 use model::{Exclusions, ExistingConnections, ObjectName, WhenAgentDown};
 
 use super::*;
+use crate::pods::Cause;
 
 #[test]
 fn the_annotation_says_what_is_true_and_is_left_alone_while_nothing_is_known() {
     let enrolled = || Enrolment::Enrolled("namespace label istio.io/dataplane-mode=ambient".to_owned());
     let not = Enrolment::NotEnrolled;
-    let failed = || Some(Phase::Failed { reason: "no process".to_owned() });
+    let failed = || Some(Phase::Failed { cause: Cause::NetnsNotFound, reason: "no process".to_owned() });
     let cases = [
         ("captured", enrolled(), Some(Phase::Captured), Some(Some("enabled"))),
         ("failed", enrolled(), failed(), Some(Some("pending"))),
