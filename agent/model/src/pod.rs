@@ -17,6 +17,9 @@ pub struct Pod {
     pub service_account: Arc<str>,
     /// `status.podIPs`, the primary address first.
     pub ips: Vec<IpAddr>,
+    /// The UID that the kubelet and the runtime of its node know it by, where that is another: of a static pod, whose
+    /// object in the API server is a mirror (`kubernetes.io/config.mirror`).
+    pub runtime_uid: Option<Arc<str>>,
     /// Where the network namespace of the pod is found, if its source knows (`millstream.dev/netns`).
     pub netns: Option<PathBuf>,
     pub enrolment: Enrolment,

@@ -33,6 +33,7 @@ fn workloads_of_every_kind_live_in_the_mesh_and_leave_nothing_there() {
     pods_of_a_stateful_set_are_reached_by_their_own_addresses(&mesh);
     a_port_of_the_host_leads_into_the_mesh(&mesh);
     a_pod_in_the_network_of_the_host_is_named_and_works_without_the_mesh(&mesh);
+    a_static_pod_is_captured_like_any(&mesh);
     pods_that_come_and_go_leave_nothing_behind(&mesh);
     whoever_gets_the_address_of_another_is_a_stranger(&mesh);
     nobody_was_told_of_a_failure(&mesh);
@@ -137,6 +138,33 @@ fn a_pod_in_the_network_of_the_host_is_named_and_works_without_the_mesh(mesh: &M
         let told: Value = mesh.cluster.kubectl(&args).unwrap().stdout().map(last_line).unwrap();
         assert_eq!(told["failures"], json!({}), "{server}");
     }
+}
+
+fn a_static_pod_is_captured_like_any(mesh: &Mesh) {
+    let node = mesh.node("n2");
+    let manifest = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "static", "namespace": NAMESPACE },
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "server",
+                "image": IMAGE,
+                "imagePullPolicy": "Never",
+                "command": SERVE.split(' ').collect::<Vec<_>>(),
+            }],
+        },
+    });
+    let file = "/etc/kubernetes/manifests/static.json";
+    let sh = |command: &str| node.run(&["sh", "-c", command]).unwrap().stdout().map(drop).unwrap();
+    sh(&format!("echo '{manifest}' > {file}"));
+    let mirror = format!("static-{}", node.name());
+    wait_for("the mirror of the static pod", || names(&mesh.pods()).contains(&mirror));
+    wait_for("the static pod to be captured", || redirection(&mesh.pod(&mirror)) == Some("enabled"));
+    exchange(mesh.crowd(mesh.echo_at(&mirror), CROWD));
+    sh(&format!("rm {file}"));
+    wait_for("the static pod to be gone", || !names(&mesh.pods()).contains(&mirror));
 }
 
 fn pods_that_come_and_go_leave_nothing_behind(mesh: &Mesh) {

@@ -27,14 +27,17 @@ pub(super) struct Whereabouts(HashMap<PodUid, PathBuf>);
 impl Work {
     /// Looks through all processes at most once, and not at all where the source knows.
     pub(super) async fn locate(&self, pods: &[Arc<Pod>]) -> Whereabouts {
-        let unknown: Vec<PodUid> =
-            pods.iter().filter(|pod| pod.netns.is_none()).map(|pod| pod.uid.clone()).collect();
+        let unknown: HashMap<Arc<str>, PodUid> = pods
+            .iter()
+            .filter(|pod| pod.netns.is_none())
+            .map(|pod| (runtime_uid(pod), pod.uid.clone()))
+            .collect();
         if unknown.is_empty() {
             return Whereabouts::default();
         }
         let search = spawn_blocking(move || {
-            let found = search::of_pods(unknown.iter().map(|uid| &*uid.0))?;
-            Ok(found.into_iter().map(|(uid, path)| (PodUid(uid.into()), path)).collect())
+            let found = search::of_pods(unknown.keys().map(AsRef::as_ref))?;
+            Ok(found.into_iter().map(|(uid, path)| (unknown[uid].clone(), path)).collect())
         });
         let found: std::io::Result<_> = search.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
         Whereabouts(found.unwrap_or_else(|error| {
@@ -42,6 +45,10 @@ impl Work {
             HashMap::new()
         }))
     }
+}
+
+fn runtime_uid(pod: &Pod) -> Arc<str> {
+    pod.runtime_uid.clone().unwrap_or_else(|| pod.uid.0.clone())
 }
 
 // === impl Whereabouts ===

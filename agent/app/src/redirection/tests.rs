@@ -31,6 +31,7 @@ fn pod(enrolment: Enrolment) -> Pod {
         node: Some("a".into()),
         service_account: "default".into(),
         ips: Vec::new(),
+        runtime_uid: None,
         netns: None,
         enrolment,
         terminating: false,

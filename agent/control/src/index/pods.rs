@@ -19,6 +19,9 @@ use crate::{
 /// The path of the pod's network namespace on its node, for want of a CNI that tells it.
 const NETNS: &str = "millstream.dev/netns";
 const NETNS_FIELD: &str = "metadata.annotations[millstream.dev/netns]";
+/// Written by the kubelet into the mirror of a static pod: the UID of that, which it made itself.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+const MIRROR_FIELD: &str = "metadata.annotations[kubernetes.io/config.mirror]";
 /// Written by the agent of the pod's node.
 pub(crate) const REDIRECTION: &str = "ambient.istio.io/redirection";
 
@@ -29,6 +32,7 @@ pub(super) struct PodEntry {
     pub(super) node: Option<Arc<str>>,
     pub(super) service_account: Arc<str>,
     pub(super) ips: Vec<IpAddr>,
+    pub(super) runtime_uid: Option<Arc<str>>,
     pub(super) netns: Option<PathBuf>,
     /// Where the pod itself says it; its namespace otherwise.
     pub(super) existing_connections: Option<ExistingConnections>,
@@ -61,6 +65,11 @@ impl PodEntry {
             .filter(|_| config.honour_netns_annotation && !host_network)
             .map(|path| field::path(NETNS_FIELD, path))
             .transpose()?;
+        // Whoever claims the UID of another's pod gains nothing: its own address is not in that one's namespace.
+        let runtime_uid = annotations
+            .get(MIRROR)
+            .map(|uid| field::uid(MIRROR_FIELD, uid).map(|()| uid.as_str().into()))
+            .transpose()?;
         let (existing_connections, mut objections) = match enrolment::existing_connections(annotations) {
             Ok(existing_connections) => (existing_connections, Vec::new()),
             // The pod wanted something of its own: what its namespace says does not come in its place.
@@ -77,6 +86,7 @@ impl PodEntry {
             node: node(spec.as_ref())?,
             service_account: service_account(spec.as_ref())?,
             ips: ips(status.as_ref())?,
+            runtime_uid,
             netns,
             existing_connections,
             exclusions,

@@ -94,6 +94,7 @@ impl<'a> Join<'a> {
             node: pod.node.clone(),
             service_account: pod.service_account.clone(),
             ips: pod.ips.clone(),
+            runtime_uid: pod.runtime_uid.clone(),
             netns: pod.netns.clone(),
             enrolment: enrolment::decide(&pod.facts(), &namespace.labels, &config.enrolment),
             terminating: pod.terminating,

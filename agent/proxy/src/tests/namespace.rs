@@ -46,6 +46,7 @@ pub(super) fn model_pod(name: &str, ips: &[&str]) -> Pod {
         node: Some("node-a".into()),
         service_account: "default".into(),
         ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        runtime_uid: None,
         netns: None,
         enrolment: Enrolment::Enrolled("test".into()),
         terminating: false,

@@ -150,6 +150,7 @@ fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
         node: Some(HERE.into()),
         service_account: "default".into(),
         ips: vec![ip.parse().unwrap()],
+        runtime_uid: None,
         netns: None,
         enrolment: Enrolment::NotEnrolled(why),
         terminating: false,

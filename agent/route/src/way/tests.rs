@@ -11,6 +11,7 @@ fn pod(name: &str, ips: &[&str], policed_by: Option<&str>) -> Pod {
         node: Some("node-a".into()),
         service_account: "default".into(),
         ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        runtime_uid: None,
         netns: None,
         enrolment: Enrolment::Enrolled("test".into()),
         terminating: false,

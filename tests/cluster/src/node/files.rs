@@ -10,6 +10,9 @@ use crate::{image, pki::Identity};
 /// In the node's own `/run`.
 pub(super) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
+/// In the node's own `/etc`.
+const STATIC_PODS: &str = "/etc/kubernetes/manifests";
+
 /// Shell commands that give a node files of its own. `cluster` is the folder that all of the cluster is in, and `own`,
 /// below it, that of the node; both stay where they are.
 ///
@@ -33,7 +36,8 @@ pub(super) fn mounts(cluster: &Path, own: &Path) -> String {
 }
 
 /// The folders that [`mounts`] needs.
-pub(super) const FOLDERS: [&str; 7] = ["log", "lib", "etc/cni/net.d", "etc.work", "opt", "opt.work", "tmpfs"];
+pub(super) const FOLDERS: [&str; 8] =
+    ["log", "lib", "etc/cni/net.d", "etc/kubernetes/manifests", "etc.work", "opt", "opt.work", "tmpfs"];
 
 pub(super) fn containerd() -> String {
     format!(
@@ -109,6 +113,7 @@ pub(super) fn kubelet(cgroup: &str, authority: &Path, serving: &Identity, resolv
         "tlsCertFile": serving.certificate,
         "tlsPrivateKeyFile": serving.key,
         "resolvConf": resolv_conf,
+        "staticPodPath": STATIC_PODS,
         // The machine may have both versions, and the nodes share it: each has its part of every hierarchy.
         "failCgroupV1": false,
         "cgroupDriver": "cgroupfs",

@@ -50,6 +50,19 @@ fn by_hand_little_is_needed() {
 }
 
 #[test]
+fn a_static_pod_is_known_to_its_kubelet_by_another_uid() {
+    let mirror = |uid: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: cart, annotations: {{kubernetes.io/config.mirror: {uid}}}}}}}"
+        )
+    };
+    let pod = Applied::new(&mirror("9b1d0c")).sound().pod("cart");
+    assert_eq!((pod.uid.clone(), pod.runtime_uid.as_deref()), (uid("default.cart"), Some("9b1d0c")));
+    let refusal = Applied::new(&mirror("../../etc")).refusal();
+    assert!(refusal.contains("metadata.annotations[kubernetes.io/config.mirror]"), "{refusal}");
+}
+
+#[test]
 fn what_makes_no_sense_names_the_field() {
     for (rest, refusal) in [
         ("status: {podIP: localhost}", "status.podIP: \"localhost\" is not an IP address"),
