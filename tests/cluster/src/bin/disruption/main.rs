@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::{scenario::Scenario, stage::Stage, table::row};
 
+mod delays;
 mod scenario;
 mod stage;
 mod table;
@@ -48,6 +49,9 @@ fn run(args: &Args) -> Result<()> {
         for &scenario in &scenarios {
             row(scenario, &stage.measure(scenario, args.seconds)?);
         }
+    }
+    if args.scenario.is_none() {
+        table::delays(&delays::measure(&stage)?);
     }
     println!("Idle, an agent has {:.1} MB of memory (RSS) on n1.", stage.agent_megabytes()?);
     Ok(())

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::scenario::Scenario;
 
 pub(crate) const NAMESPACE: &str = "shop";
-const IN_NAMESPACE: &str = "--namespace=shop";
+pub(crate) const IN_NAMESPACE: &str = "--namespace=shop";
 const REDIRECTION: &str = "ambient.istio.io/redirection";
 const CLIENT: &str = "client";
 const SERVERS: [&str; 2] = ["near", "far"];
@@ -114,8 +114,7 @@ impl Stage {
 
     /// Labels the namespace or takes the label away, and waits until all pods are annotated accordingly.
     pub(crate) fn label(&self, captured: bool) -> Result<()> {
-        let label = if captured { "istio.io/dataplane-mode=ambient" } else { "istio.io/dataplane-mode-" };
-        self.cluster.kubectl(&["label", "--overwrite", "namespace", NAMESPACE, label])?.stdout()?;
+        self.set_label(captured)?;
         let wanted = captured.then_some("enabled");
         loop {
             let pods = self.pods()?;
@@ -123,6 +122,17 @@ impl Stage {
                 return Ok(());
             }
         }
+    }
+
+    pub(crate) fn set_label(&self, captured: bool) -> Result<()> {
+        let label = if captured { "istio.io/dataplane-mode=ambient" } else { "istio.io/dataplane-mode-" };
+        self.cluster.kubectl(&["label", "--overwrite", "namespace", NAMESPACE, label])?.stdout().map(drop)
+    }
+
+    /// New connections to the server on the same node, so many a second, until it is stopped.
+    pub(crate) fn load(&self, rate: &str) -> Result<Load> {
+        let addr = self.servers[0].to_string();
+        Load::of(self.peer(&["load", &addr, "--workers", "8", "--rate", rate])?)
     }
 
     pub(crate) fn agent_megabytes(&self) -> Result<f64> {

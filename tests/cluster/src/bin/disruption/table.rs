@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use crate::{
+    delays::Delays,
     scenario::Scenario,
     stage::{Found, LONG, Way},
 };
@@ -40,6 +41,20 @@ pub(crate) fn row(scenario: Scenario, found: &Found) {
             eprintln!("    {server} node: {count} {name}");
         }
     }
+}
+
+pub(crate) fn delays(found: &Delays) {
+    let Delays { label, label_and_kubectl, pod: [uncaptured, captured] } = found;
+    println!("\n| medians | ms |\n| :--- | ---: |");
+    for (what, found) in [
+        ("from the end of `kubectl label` to the first new connection that is captured", label),
+        ("the same from its start", label_and_kubectl),
+        ("from `kubectl run` to a ready pod, not captured", uncaptured),
+        ("the same, captured", captured),
+    ] {
+        println!("| {what} | {} |", found.as_millis());
+    }
+    println!();
 }
 
 fn long(way: &Way) -> String {

@@ -1,0 +1,90 @@
+//! How soon the mesh follows: a label, and a new pod.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use cluster::IMAGE;
+use jiff::Timestamp;
+
+use crate::stage::{IN_NAMESPACE, Stage};
+
+const ROUNDS: usize = 5;
+/// New connections a second: as finely the first captured one is told.
+const RATE: &str = "200";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Medians.
+pub(crate) struct Delays {
+    /// From when `kubectl label` has returned to the end of the first connection that was captured: not more than
+    /// nothing where that was sooner.
+    pub(crate) label: Duration,
+    /// The same, from when it was started.
+    pub(crate) label_and_kubectl: Duration,
+    /// From `kubectl create` to `kubectl wait` for a new pod: not captured, and captured.
+    pub(crate) pod: [Duration; 2],
+}
+
+pub(crate) fn measure(stage: &Stage) -> Result<Delays> {
+    let labels = (0..ROUNDS).map(|_| label(stage)).collect::<Result<Vec<_>>>()?;
+    let pod = [false, true].map(|captured| {
+        stage.label(captured)?;
+        (0..ROUNDS).map(|_| new_pod(stage)).collect::<Result<Vec<_>>>()
+    });
+    let [uncaptured, captured] = pod;
+    Ok(Delays {
+        label: median(labels.iter().map(|(label, _)| *label).collect()),
+        label_and_kubectl: median(labels.into_iter().map(|(_, both)| both).collect()),
+        pod: [median(uncaptured?), median(captured?)],
+    })
+}
+
+fn label(stage: &Stage) -> Result<(Duration, Duration)> {
+    stage.label(false)?;
+    let load = stage.load(RATE)?;
+    let told = stage.agents[0].log()?.len();
+    let begin = Timestamp::now();
+    stage.set_label(true)?;
+    let done = Timestamp::now();
+    let first = loop {
+        let log = stage.agents[0].log()?;
+        if let Some(first) = first_captured(&log[told..])? {
+            break first;
+        }
+        ensure!(Timestamp::now().duration_since(done).unsigned_abs() < PATIENCE, "nothing was captured");
+        thread::sleep(Duration::from_millis(5));
+    };
+    load.stop()?;
+    let since = |then| Duration::try_from(first.duration_since(then)).unwrap_or_default();
+    Ok((since(done), since(begin)))
+}
+
+/// When the first connection of an agent's log had ended.
+fn first_captured(log: &str) -> Result<Option<Timestamp>> {
+    let Some(line) = log.lines().find(|line| line.contains("access: connection closed")) else {
+        return Ok(None);
+    };
+    let time = line.split_whitespace().next().context("a record without time")?;
+    Ok(Some(time.parse()?))
+}
+
+fn new_pod(stage: &Stage) -> Result<Duration> {
+    let begin = Instant::now();
+    let image = format!("--image={IMAGE}");
+    let overrides = r#"--overrides={"spec":{"nodeName":"NODE","terminationGracePeriodSeconds":0}}"#
+        .replace("NODE", stage.cluster.node("n1")?.name());
+    let run = ["run", "new", IN_NAMESPACE, &image, "--image-pull-policy=Never", &overrides];
+    let kubectl = |args: &[&str]| stage.cluster.kubectl(args)?.stdout().map(drop);
+    kubectl(&[&run[..], &["--", "peer", "serve", "--mode", "crowd", "--listen", "[::]:7"]].concat())?;
+    kubectl(&["wait", "--for=condition=Ready", "pod/new", IN_NAMESPACE, "--timeout=20s"])?;
+    let took = begin.elapsed();
+    kubectl(&["delete", "pod", "new", IN_NAMESPACE, "--wait"])?;
+    Ok(took)
+}
+
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    all[all.len() / 2]
+}
