@@ -154,7 +154,7 @@ impl Admin {
             ready,
             snapshot: self.snapshot().version,
             pods: answers::count(&rows),
-            connections: self.proxy.connections().len(),
+            connections: self.proxy.connection_count(),
             probes: self.probes.borrow().sentence(matches!(self.agent.source, Source::Kubernetes { .. })),
             ended: ended
                 .map(|(reason, connections)| Ended { reason: answers::word(&reason), connections })
@@ -176,7 +176,7 @@ impl Admin {
             ready: *self.ready.borrow(),
             states: self.pods().iter().map(|row| row.state).collect(),
             uncaptured: uncaptured.into_iter().map(|(name, cause)| (name.clone(), cause)).collect(),
-            open: self.proxy.connections().len(),
+            open: self.proxy.connection_count(),
             ended: self.proxy.reasons(),
             refusals: refusals.len(),
             troubles: troubles.into_iter().map(|trouble| trouble.watch).collect(),

@@ -172,6 +172,10 @@ impl Proxy {
         self.0.connections.rows()
     }
 
+    pub fn connection_count(&self) -> usize {
+        self.0.connections.count()
+    }
+
     /// How many connections have ended, by reason.
     pub fn reasons(&self) -> Vec<(Reason, u64)> {
         self.0.reasons.read()
