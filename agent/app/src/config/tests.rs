@@ -1,4 +1,8 @@
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use super::Config;
 
@@ -7,7 +11,10 @@ struct File(PathBuf);
 
 impl File {
     fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("millstream-config-{name}-{}.yaml", std::process::id()));
+        // Tests that run side by side may have cases of one name.
+        static FILES: AtomicUsize = AtomicUsize::new(0);
+        let (process, number) = (std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("millstream-config-{name}-{process}-{number}.yaml"));
         fs::write(&path, text).unwrap();
         Self(path)
     }
