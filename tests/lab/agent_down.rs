@@ -153,18 +153,6 @@ fn agents_of_two_nodes_share_a_kernel_and_nothing_else() {
 }
 
 #[test]
-fn a_second_agent_of_a_node_is_turned_away() {
-    let mesh = Mesh::labelled("second");
-    let _pod = mesh.pod("pod");
-    let source = format!("file:{}", mesh.lab.manifests().display());
-    let node = mesh.node.kubernetes_name();
-    let second = mesh.agent.cli(&["agent", "--source", &source, "--node", &node]).unwrap();
-    assert_eq!(second.code(), Some(2));
-    assert!(second.stderr.contains("another agent (PID"), "{}", second.stderr);
-    assert_eq!(mesh.agent.json(&["status"]).unwrap()["pods"]["captured"], 1);
-}
-
-#[test]
 fn the_command_line_knows_what_a_dead_agent_left() {
     let mut mesh = Mesh::labelled("offline");
     let pod = mesh.pod("pod");

@@ -29,3 +29,4 @@ mod strangers;
 mod stuck;
 mod survival;
 mod traces;
+mod upgrade;

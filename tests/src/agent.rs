@@ -110,6 +110,15 @@ impl Agent {
         Self { post: Box::new(post), options, process: None }
     }
 
+    /// A newer agent of the same node, as in an upgrade: returns once it has taken over.
+    pub fn successor(&self, instance: &str) -> Result<Self> {
+        let options = self.options.clone().arg("--instance").arg(instance);
+        let mut newer = Self { post: self.post.clone(), options, process: None };
+        newer.launch_unready()?;
+        newer.wait(&["ready", "--instance", instance])?;
+        Ok(newer)
+    }
+
     /// Starts it, after it was ended, and waits until it is ready.
     pub fn launch(&mut self) -> Result<()> {
         self.launch_unready()?;

@@ -24,7 +24,9 @@ use crate::{
     pods::PhaseBoard,
     probes::Probing,
     run_dir::{AgentFile, RunDir, remove_if_there},
-    stopped, why,
+    stopped,
+    tenure::Tenure,
+    why,
 };
 
 /// A request is a few words; whoever sends more is not our command line.
@@ -45,16 +47,20 @@ pub struct Admin {
     pub probes: watch::Receiver<Probing>,
     pub same_node: SameNode,
     pub log: LogFilter,
+    pub tenure: Tenure,
 }
 
-/// Makes the socket, in place of one that a dead agent left.
+/// Makes the socket, in place of the one of the agent before: at each moment there is one.
 pub fn bind(path: &Path) -> Result<UnixListener> {
-    remove_if_there(path)?;
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("cannot listen at {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot protect {}", path.display()))?;
-    Ok(listener)
+    let new = path.with_extension("new");
+    remove_if_there(&new)?;
+    let bind = || -> io::Result<_> {
+        let listener = UnixListener::bind(&new)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&new, path)?;
+        Ok(listener)
+    };
+    bind().with_context(|| format!("cannot listen at {}", path.display()))
 }
 
 // === impl Admin ===
@@ -110,6 +116,10 @@ impl Admin {
                 json(&filter)
             }
             Request::Wait { condition, timeout: patience } => json(&self.wait(&condition, patience).await),
+            Request::StepDown => {
+                self.tenure.step_down();
+                json(&())
+            }
         }
     }
 
@@ -149,6 +159,7 @@ impl Admin {
             node: self.agent.node.clone(),
             agent: AgentState::Running,
             pid: Some(self.agent.pid),
+            generation: self.agent.generation,
             version: self.agent.version.clone(),
             source: self.agent.source.to_string(),
             ready,
@@ -233,6 +244,7 @@ impl Admin {
         }
         match condition {
             Condition::Ready => true,
+            Condition::ReadyIn(instance) => self.agent.instance.as_ref() == Some(instance),
             Condition::Captured(pod) => self.state(pod) == Some(PodState::Captured),
             Condition::Released(pod) => matches!(self.state(pod), None | Some(PodState::NotEnrolled)),
         }
@@ -248,8 +260,13 @@ impl Admin {
 
     fn found(&self, condition: &Condition) -> String {
         match condition {
-            Condition::Ready if *self.ready.borrow() => "the agent is ready".to_owned(),
-            Condition::Ready => {
+            Condition::ReadyIn(instance) if self.agent.instance.as_ref() != Some(instance) => {
+                format!("the agent of another pod (PID {}) works on this node", self.agent.pid)
+            }
+            Condition::Ready | Condition::ReadyIn(_) if *self.ready.borrow() => {
+                "the agent is ready".to_owned()
+            }
+            Condition::Ready | Condition::ReadyIn(_) => {
                 let troubles = &self.reports.borrow().troubles;
                 let why = troubles.iter().find(|trouble| trouble.error.is_some()).or(troubles.first());
                 why.map_or_else(

@@ -1,34 +1,37 @@
-//! Build, run, drain.
+//! Build, run, step down, drain.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, pin::pin, sync::Arc};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use capture::{
-    Capture, Programs, Pulse, canary,
+    canary,
     cgroup::{self, AgentCgroup},
     preflight,
 };
-use control::{SourceReport, kubernetes::StatusWriter};
+use control::SourceReport;
 use model::Snapshot;
-use proxy::Proxy;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
+    task::JoinError,
 };
 use tracing::{info, warn};
 
 use crate::{
-    admin::{self, Admin},
     config::{Config, positive},
     descriptors,
-    enroller::Enroller,
-    listeners::ProxyListeners,
     logging::LogFilter,
-    metrics,
-    pods::PhaseBoard,
-    redirection::Redirection,
-    run_dir::{AgentFile, RunDir},
+    run_dir::RunDir,
     source::Objects,
+    tenure::{self, Tenure},
+};
+
+mod retire;
+mod work;
+
+use self::{
+    retire::retire,
+    work::{Means, Work},
 };
 
 pub use control::Source;
@@ -40,106 +43,87 @@ pub struct Options {
     pub node: String,
     pub run_dir: RunDir,
     pub config: Option<PathBuf>,
+    /// Which pod of the DaemonSet this is.
+    pub instance: Option<String>,
+}
+
+/// Why an agent ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// SIGTERM or SIGINT.
+    Told,
+    /// A newer agent had taken the node over, and is gone: this one is to begin anew.
+    Recalled,
 }
 
 /// Runs the agent until SIGTERM or SIGINT. Captured pods stay captured: the next agent adopts them, and
 /// `millstream cleanup` releases them.
-pub async fn run(options: Options, log: LogFilter) -> Result<()> {
+pub async fn run(options: Options, log: LogFilter) -> Result<Ended> {
     let config = options.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
     let files = descriptors::raise_limit().context("cannot raise the limit of open files (RLIMIT_NOFILE)")?;
-    let proxy_config = config.proxy(files)?;
-    let connections = proxy_config.limits.connections;
     let objects = Objects::of(&options.source, &config).await?;
-    let run_dir = options.run_dir;
-    run_dir.create()?;
-    let _lock = run_dir.lock()?;
-    preflight_or_say_why(&config, &run_dir).await?;
-
+    options.run_dir.create()?;
+    preflight_or_say_why(&config, &options.run_dir).await?;
     let cgroup_mount = cgroup::mount().context("cgroup v2 is not mounted")?;
-    let agent = Arc::new(AgentFile {
-        node: options.node.clone(),
-        pid: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        source: options.source.absolute()?,
-        config: options.config.as_deref().map(std::path::absolute).transpose()?,
-        pins: capture::Pins::of_node(&options.node).root().to_owned(),
-        cgroup: cgroup_mount.clone(),
-        steering: config.steering,
-    });
-    run_dir.write(&agent)?;
-
     // Before the first socket: the connect hooks know the agent by its cgroup.
     let own_cgroup = AgentCgroup::join(&cgroup_mount, &options.node)?;
-    let capture_config = agent.capture_config(&run_dir);
-    let mut programs = Programs::attach(&capture_config)?;
-    programs.add_agent(own_cgroup.id())?;
-    programs.forward_logs()?;
 
     let (publish, snapshots) = watch::channel(Arc::<Snapshot>::default());
     let (report, reports) = watch::channel(SourceReport::default());
     let (reload, reloads) = mpsc::channel(1);
     let client = objects.client().cloned();
     let mut source = tokio::spawn(objects.run(publish, report, reloads));
+    let mut told = pin!(until_told_to_end(&reload));
 
-    let proxy = Proxy::new(proxy_config, options.node.as_str().into(), snapshots.clone())
-        .context("start the threads of the proxy")?;
-    // Before the first listener is in its slot: without a pulse, nobody would be steered to it.
-    crate::canary::start(&proxy, Pulse::open(&capture_config.pins)?, positive(config.canary.dead_after))?;
-    let board = PhaseBoard::new();
-    let (ready, is_ready) = watch::channel(false);
-    let capture = Arc::new(Capture::new(capture_config, programs)?);
-    let probes = crate::probes::start(capture.clone(), config.probes)?;
-    let enroller = Enroller {
-        node: options.node.as_str().into(),
-        capture,
-        listeners: ProxyListeners(proxy.clone()),
-        board: board.clone(),
-        release_drain: positive(config.drain.release),
-        linger: positive(config.drain.linger),
-        ready,
+    let tenure = tokio::select! {
+        ended = &mut told => return ended.map(|()| Ended::Told),
+        ended = &mut source => return Err(source_ended(ended)),
+        tenure = succeed(&options, snapshots.clone()) => tenure?,
     };
-    let enrolling = tokio::spawn(enroller.run(snapshots.clone()));
-    let (trouble, telling) = watch::channel(None);
-    if let Some(client) = client {
-        let writer = StatusWriter::new(client, &options.node);
-        let redirection =
-            Redirection { node: options.node.as_str().into(), writer, board: board.clone(), trouble };
-        tokio::spawn(redirection.run(snapshots.clone()));
-    }
-    let admin = Admin {
-        run_dir: run_dir.clone(),
-        agent,
-        snapshots,
-        reports,
-        board,
-        ready: is_ready,
-        telling,
-        proxy: proxy.clone(),
-        probes,
-        same_node: config.same_node,
-        log,
-    };
-    if config.metrics.port != 0 {
-        let asked = admin.clone();
-        let page = Arc::new(move || metrics::page(&asked.metrics()));
-        tokio::spawn(metrics::serve(config.metrics.port, page));
-    }
-    let serving = tokio::spawn(admin.serve(admin::bind(&run_dir.socket())?));
-    info!(node = %options.node, pid = std::process::id(), files, connections, "Agent started");
+    let means = Means { cgroup_mount, own_cgroup: own_cgroup.id(), files, client, snapshots, reports, log };
+    let work = Work::begin(&options, &config, &tenure, means)?;
+    let proxy = work.proxy.clone();
 
     let ended = tokio::select! {
-        ended = until_told_to_end(&reload) => ended,
-        ended = &mut source => Err(match ended {
-            Ok(Ok(())) => anyhow::anyhow!("the source ended"),
-            Ok(Err(e)) => e,
-            Err(e) => e.into(),
-        }),
+        ended = &mut told => Some(ended),
+        ended = &mut source => Some(Err(source_ended(ended))),
+        () = tenure.until_lost() => None,
     };
-    enrolling.abort();
+    let (serving, _draining) = work.end(&tenure).await;
+    let ended = match ended {
+        Some(ended) => ended.map(|()| Ended::Told),
+        None => {
+            serving.abort();
+            info!(
+                "A newer agent works on this node: connections that are open here are served until they end"
+            );
+            tokio::select! {
+                ended = &mut told => ended.map(|()| Ended::Told),
+                () = retire(&options.run_dir, &proxy) => Ok(Ended::Recalled),
+            }
+        }
+    };
     let drained = proxy.drain(positive(config.drain.shutdown)).await;
     serving.abort();
     info!(finished = drained.finished, reset = drained.reset, "Agent ended; captured pods stay captured");
     ended
+}
+
+/// Becomes the writer of the node. An agent that is there goes on until this one knows the cluster as well.
+async fn succeed(options: &Options, mut snapshots: watch::Receiver<Arc<Snapshot>>) -> Result<Tenure> {
+    if tenure::is_held(&options.run_dir.lock_file()) {
+        info!("Another agent works on this node: it goes on until this one knows the cluster");
+        snapshots.wait_for(|snapshot| snapshot.version > 0).await.context("the source ended")?;
+    }
+    Tenure::take(&options.run_dir, &options.node).await
+}
+
+fn source_ended<E: Into<anyhow::Error>>(ended: Result<Result<(), E>, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Ok(())) => anyhow!("the source ended"),
+        Ok(Err(e)) => e.into(),
+        Err(e) => e.into(),
+    }
 }
 
 async fn preflight_or_say_why(config: &Config, run_dir: &RunDir) -> Result<()> {

@@ -31,6 +31,8 @@ pub enum Request {
         condition: Condition,
         timeout: Duration,
     },
+    /// A newer agent of the node wants to write in its place.
+    StepDown,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +40,8 @@ pub enum Request {
 pub enum Condition {
     /// The first snapshot is in force and every pod it wants captured has been tried.
     Ready,
+    /// The same, of the agent in this pod of the DaemonSet and no other.
+    ReadyIn(String),
     Captured(String),
     Released(String),
 }
@@ -50,6 +54,8 @@ pub struct Status {
     pub node: String,
     pub agent: AgentState,
     pub pid: Option<u32>,
+    /// Which agent of this node it is, counted from the first that used the run directory.
+    pub generation: u64,
     pub version: String,
     /// As `--source` has it.
     pub source: String,

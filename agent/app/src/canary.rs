@@ -17,23 +17,26 @@ use capture::Pulse;
 use proxy::Proxy;
 use tracing::{info, warn};
 
+use crate::tenure::Tenure;
+
 /// One beat lasts for this many rounds: a round that is late now and then stops nothing.
 const ROUNDS: u32 = 5;
 
-/// The canary's own thread. It sings until the proxy is gone.
+/// The canary's own thread. It sings until the proxy is gone, or another agent is the writer.
 #[derive(Debug)]
 struct Canary {
     proxy: UnixStream,
     pulse: Pulse,
     dead_after: Duration,
+    tenure: Tenure,
 }
 
 /// The agent counts as alive from now on, until the proxy has not answered for `dead_after`.
-pub(crate) fn start(proxy: &Proxy, mut pulse: Pulse, dead_after: Duration) -> Result<()> {
+pub(crate) fn start(proxy: &Proxy, mut pulse: Pulse, dead_after: Duration, tenure: Tenure) -> Result<()> {
     pulse.beat(dead_after)?;
     let (ours, theirs) = pair().context("cannot make a socket pair for the canary")?;
     proxy.answer_canary(theirs);
-    let canary = Canary { proxy: ours, pulse, dead_after };
+    let canary = Canary { proxy: ours, pulse, dead_after, tenure };
     let spawned = thread::Builder::new().name("canary".to_owned()).spawn(move || canary.sing());
     spawned.context("cannot start the canary's thread")?;
     Ok(())
@@ -54,6 +57,10 @@ impl Canary {
                 Ok(()) => {}
                 // The runtime has ended, and the agent with it.
                 Err(_) => return,
+            }
+            // From then on it is the next agent that is alive or not.
+            if !self.tenure.holds() {
+                return;
             }
             if let Err(error) = self.pulse.beat(self.dead_after) {
                 warn!(%error, "The agent's pulse cannot be written: soon it will count as dead");

@@ -22,7 +22,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{listeners::ProxyListeners, pods::PhaseBoard};
+use crate::{listeners::ProxyListeners, pods::PhaseBoard, tenure::Tenure};
 
 /// How often namespaces are looked at whose end nobody announced, and failed pods are tried again at most.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -54,6 +54,8 @@ pub struct Enroller {
     /// How long its listeners stay after the last has ended.
     pub linger: Duration,
     pub ready: watch::Sender<bool>,
+    /// Without it nothing is changed.
+    pub tenure: Tenure,
 }
 
 /// A pod in our hands.
@@ -66,7 +68,7 @@ struct Managed {
     stumbled: Option<Instant>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Captured,
     /// The number tells the end of this release from that of one that was called off.
@@ -118,7 +120,7 @@ impl Failure {
 // === impl Enroller ===
 
 impl Enroller {
-    /// Works until nobody publishes snapshots any more.
+    /// Works until nobody publishes snapshots any more, or another agent is to write.
     pub async fn run(self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
         let (events, mut incoming) = mpsc::unbounded_channel();
         let mut work = Work {
@@ -130,18 +132,21 @@ impl Enroller {
             events,
         };
         // The first snapshot is empty: nothing may be concluded from it.
-        if snapshots.wait_for(|s| s.version > 0).await.is_err() {
-            return;
+        let tenure = work.enroller.tenure.clone();
+        tokio::select! {
+            known = snapshots.wait_for(|s| s.version > 0) => if known.is_err() { return },
+            () = tenure.until_lost() => return,
         }
         let snapshot = snapshots.borrow_and_update().clone();
         work.follow(&snapshot).await;
-        work.settle_what_was_left(&snapshot).await;
+        let mut is_settled = work.settle_what_was_left(&snapshot).await;
 
         let mut sweep = interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        while tenure.holds() {
             work.note_readiness();
             tokio::select! {
+                () = tenure.until_lost() => return,
                 changed = snapshots.changed() => {
                     if changed.is_err() {
                         return;
@@ -155,6 +160,9 @@ impl Enroller {
                     work.forget_the_gone().await;
                     work.retry(&snapshot).await;
                     work.look_again().await;
+                    if !is_settled {
+                        is_settled = work.settle_what_was_left(&snapshot).await;
+                    }
                 }
             }
         }
@@ -183,6 +191,9 @@ impl Work {
         let stale: Vec<_> = pods.into_iter().filter(is_stale).collect();
         let whereabouts = self.locate(&stale).await;
         for pod in &stale {
+            if !self.enroller.tenure.holds() {
+                return;
+            }
             self.enrol(pod, &whereabouts).await;
         }
         // Once all are captured: this takes the kernel longer than the rest, and is about less.

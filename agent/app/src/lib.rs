@@ -6,7 +6,7 @@
 //!                       admin socket ──Answer──► millstream status | pods | why …
 //! ```
 //!
-//! In reading order: [`config`] · [`run_dir`] · [`source`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot →
+//! In reading order: [`config`] · [`run_dir`] · [`tenure`] (which agent of the node writes) · [`source`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot →
 //! captured pods) · [`pods`] (what became of each) · `redirection` (what the cluster is told of it) · [`listeners`]
 //! (capture meets proxy) · `canary` (is the proxy stuck?) · [`probes`] (what the kubelet dials; `kubelet` is PURE) ·
 //! `older` (connections that were there before) · `stopped` (what was dropped) · `neighbours` (what collides with
@@ -37,5 +37,6 @@ mod redirection;
 pub mod run_dir;
 pub mod source;
 mod stopped;
+pub mod tenure;
 pub mod threads;
 pub mod why;

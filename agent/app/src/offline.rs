@@ -59,6 +59,7 @@ impl Offline {
             node: self.agent.node.clone(),
             agent: if self.silent.is_some() { AgentState::Stuck } else { AgentState::Down },
             pid: self.silent.map(|_| self.agent.pid),
+            generation: self.agent.generation,
             version: self.agent.version.clone(),
             source: self.agent.source.to_string(),
             ready: false,

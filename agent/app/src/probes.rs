@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::{
     config::Probes,
     kubelet::{Here, Process, is_kubelet, is_running, processes},
+    tenure::Tenure,
 };
 
 /// How often it is asked whether the kubelet is still there; none is looked for more often.
@@ -44,13 +45,18 @@ struct Follower {
     capture: Arc<Capture>,
     here: Here,
     probing: watch::Sender<Probing>,
+    tenure: Tenure,
     /// What is in the kernel, once it is known.
     told: Option<Vec<Prober>>,
     was_denied: bool,
 }
 
-/// The kubelet is looked for at once, and from then on until the receiver is dropped.
-pub(crate) fn start(capture: Arc<Capture>, setting: Probes) -> Result<watch::Receiver<Probing>> {
+/// The kubelet is looked for at once, and from then on until the receiver is dropped or another agent writes.
+pub(crate) fn start(
+    capture: Arc<Capture>,
+    setting: Probes,
+    tenure: Tenure,
+) -> Result<watch::Receiver<Probing>> {
     let here = Here::look().context("cannot read this process's namespaces in /proc/thread-self/ns")?;
     let (probing, receiver) = watch::channel(Probing::Nobody);
     let fixed = match setting {
@@ -64,7 +70,7 @@ pub(crate) fn start(capture: Arc<Capture>, setting: Probes) -> Result<watch::Rec
         return Ok(receiver);
     }
     probing.send_replace(Probing::Kubelet(Vec::new()));
-    let follower = Follower { capture, here, probing, told: None, was_denied: false };
+    let follower = Follower { capture, here, probing, tenure, told: None, was_denied: false };
     tokio::spawn(follower.run());
     Ok(receiver)
 }
@@ -77,7 +83,7 @@ impl Follower {
         let mut looked = None;
         for round in 0_u32.. {
             rounds.tick().await;
-            if self.probing.is_closed() {
+            if self.probing.is_closed() || !self.tenure.holds() {
                 return;
             }
             let is_due = looked.is_none_or(|looked| ROUNDS_PER_LOOK <= round.wrapping_sub(looked));

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! RUN_DIR/agent.json   what the agent was started with
-//! RUN_DIR/agent.lock   held while it lives
+//! RUN_DIR/agent.lock   held by the agent that writes
+//! RUN_DIR/drain.lock   shared by those that have stepped down and have connections
 //! RUN_DIR/admin.sock   asks it
 //! RUN_DIR/journal/     what was changed in each captured pod
 //! RUN_DIR/verifier/    of each eBPF program that the kernel refused, what its verifier said
@@ -15,10 +16,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use capture::{Pins, Steering};
 use control::Source;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 pub const DEFAULT: &str = "/run/millstream";
@@ -31,6 +31,12 @@ pub struct RunDir(PathBuf);
 pub struct AgentFile {
     pub node: String,
     pub pid: u32,
+    /// One more than that of the agent before.
+    #[serde(default)]
+    pub generation: u64,
+    /// Which pod of the DaemonSet it runs in.
+    #[serde(default)]
+    pub instance: Option<String>,
     pub version: String,
     pub source: Source,
     pub config: Option<PathBuf>,
@@ -55,6 +61,19 @@ impl RunDir {
             .with_context(|| format!("cannot create the run directory {}", self.0.display()))
     }
 
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// See [`crate::tenure`].
+    pub fn lock_file(&self) -> PathBuf {
+        self.0.join("agent.lock")
+    }
+
+    pub fn drain_file(&self) -> PathBuf {
+        self.0.join("drain.lock")
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.0.join("admin.sock")
     }
@@ -65,27 +84,6 @@ impl RunDir {
 
     pub fn verifier_logs(&self) -> PathBuf {
         self.0.join("verifier")
-    }
-
-    /// Taken by the one agent that may work on the node. It goes with the process, however that dies.
-    pub fn lock(&self) -> Result<Flock<File>> {
-        let path = self.0.join("agent.lock");
-        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
-            let pid = self.read().map_or_else(|_| "?".to_owned(), |agent| agent.pid.to_string());
-            anyhow::anyhow!(
-                "another agent (PID {pid}) works with {}: stop it first, or give this one another --run-dir",
-                self.0.display()
-            )
-        })
-    }
-
-    /// Whether an agent holds the lock.
-    pub fn is_locked(&self) -> bool {
-        let Ok(file) = File::open(self.0.join("agent.lock")) else {
-            return false;
-        };
-        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
     }
 
     pub fn write(&self, agent: &AgentFile) -> Result<()> {
@@ -100,21 +98,28 @@ impl RunDir {
     }
 
     pub fn read(&self) -> Result<AgentFile> {
+        self.read_if_there()?.with_context(|| {
+            format!(
+                "no agent has worked with the run directory {}: start one, or name another with --run-dir",
+                self.0.display()
+            )
+        })
+    }
+
+    /// `None`: no agent has worked here.
+    pub fn read_if_there(&self) -> Result<Option<AgentFile>> {
         let path = self.0.join("agent.json");
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => bail!(
-                "no agent has worked with the run directory {}: start one, or name another with --run-dir",
-                self.0.display()
-            ),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
         };
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+        serde_json::from_slice(&text).map(Some).with_context(|| format!("{} is damaged", path.display()))
     }
 
     /// Removes what an agent left, after its pods are restored.
     pub fn remove(&self) -> Result<()> {
-        for name in ["agent.json", "agent.lock", "admin.sock"] {
+        for name in ["agent.json", "agent.lock", "drain.lock", "admin.sock"] {
             remove_if_there(&self.0.join(name))?;
         }
         match fs::remove_dir_all(self.verifier_logs()) {

@@ -139,6 +139,9 @@ pub(crate) struct AgentOptions {
     /// One JSON object a line instead of text
     #[arg(long)]
     pub(crate) log_json: bool,
+    /// Which pod of the DaemonSet this is, for `wait ready --instance`
+    #[arg(long, value_name = "ID", env = "MILLSTREAM_INSTANCE")]
+    pub(crate) instance: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -168,7 +171,11 @@ pub(crate) enum Map {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Condition {
     /// The agent has tried every pod that its first snapshot wants captured
-    Ready,
+    Ready {
+        /// Only the agent that was started with this --instance: while an upgrade lasts, a node has two
+        #[arg(long, value_name = "ID", env = "MILLSTREAM_INSTANCE")]
+        instance: Option<String>,
+    },
     /// The pod is captured
     Captured { pod: String },
     /// The pod is not captured, and nothing of it is left

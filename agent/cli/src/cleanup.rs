@@ -1,7 +1,7 @@
 //! `millstream cleanup`
 
 use anyhow::{Context, Result, ensure};
-use app::run_dir::RunDir;
+use app::{run_dir::RunDir, tenure};
 use capture::cleanup::{Cleaned, Outcome as CleanedTo, cleanup};
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
         }
     };
     ensure!(
-        !run_dir.is_locked(),
+        !tenure::is_held(&run_dir.lock_file()),
         "the agent (PID {}) is running and would capture the pods again: stop it first",
         agent.pid
     );

@@ -23,9 +23,11 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
 
 fn text(status: &Status) -> String {
     let Status { node, agent, pid, version, source, pods, connections, ended, probes, snapshot, .. } = status;
-    let Status { refused, uncapturable, problems, .. } = status;
+    let Status { generation, refused, uncapturable, problems, .. } = status;
     let agent = match (agent, pid) {
-        (AgentState::Running, Some(pid)) => format!("running (PID {pid}), version {version}"),
+        (AgentState::Running, Some(pid)) => {
+            format!("running (PID {pid}), version {version}, generation {generation}")
+        }
         (AgentState::Running, None) => format!("running, version {version}"),
         (AgentState::Stuck, pid) => {
             format!("stuck (PID {}), version {version}", pid.map_or("?".to_owned(), |pid| pid.to_string()))

@@ -104,6 +104,14 @@ impl Pods {
     }
 }
 
+// === impl Activity ===
+
+impl Activity {
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun
+    }
+}
+
 // === impl OpenPod ===
 
 impl OpenPod {

@@ -15,7 +15,7 @@ use socket2::Socket;
 use tokio::{
     net::{TcpListener, UnixStream},
     sync::watch,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -194,15 +194,36 @@ impl Proxy {
         self.0.pods.all().iter().filter_map(|pod| pod.refusals.read(&pod.uid, &pod.name)).collect()
     }
 
-    /// Stops accepting everywhere, lets connections end until the deadline, and resets the rest. No pod can be
-    /// opened afterwards.
-    pub async fn drain(&self, deadline: Duration) -> Drained {
+    /// Waits until no connection has begun for so long.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn until_none_begins(&self, linger: Duration) {
+        let begun = || -> u64 { self.0.pods.all().iter().map(|pod| pod.activity().borrow().begun()).sum() };
+        let mut known = begun();
+        loop {
+            sleep(linger).await;
+            match begun() {
+                now if now == known => return,
+                now => known = now,
+            }
+        }
+    }
+
+    /// Closes all listeners; connections go on. No pod can be opened afterwards.
+    pub async fn stop_accepting(&self) {
         self.0.draining.store(true, Ordering::SeqCst);
         let pods = self.0.pods.all();
         pods.iter().for_each(|pod| pod.stop.cancel());
         for pod in &pods {
             stop(pod).await;
         }
+    }
+
+    /// Stops accepting everywhere, lets connections end until the deadline, and resets the rest. No pod can be
+    /// opened afterwards.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        self.stop_accepting().await;
         let connections = &self.0.connections;
         let all = connections.count();
         let reset = match timeout(deadline, connections.none()).await {

@@ -3,10 +3,10 @@
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use model::{PodUid, Snapshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::{Event, Failure, State, Work, chain};
+use super::{Event, Failure, SWEEP, State, Work, chain};
 use crate::pods::Phase;
 
 impl Work {
@@ -39,6 +39,11 @@ impl Work {
     }
 
     pub(super) async fn finish_release(&mut self, uid: &PodUid) {
+        if self.enroller.tenure.is_predecessor_draining() {
+            // Connections of the agent before may need what would be undone.
+            self.finish_later(uid);
+            return;
+        }
         let Some(managed) = self.managed.remove(uid) else {
             return;
         };
@@ -51,6 +56,17 @@ impl Work {
             ),
         }
         self.enroller.board.set(uid, None);
+    }
+
+    fn finish_later(&self, uid: &PodUid) {
+        let Some(State::Releasing(number)) = self.managed.get(uid).map(|managed| managed.state) else {
+            return;
+        };
+        let (uid, events) = (uid.clone(), self.events.clone());
+        tokio::spawn(async move {
+            sleep(SWEEP).await;
+            let _agent_ended = events.send(Event::Drained(uid, number));
+        });
     }
 
     /// Our descriptors and listeners hold a namespace alive whose end nobody announced.
@@ -79,8 +95,13 @@ impl Work {
         self.failures.insert(uid.clone(), Failure::of_captured());
     }
 
-    /// What an earlier agent captured and nobody wants captured now is undone; the rest was adopted.
-    pub(super) async fn settle_what_was_left(&mut self, snapshot: &Snapshot) {
+    /// What an earlier agent captured and nobody wants captured now is undone; the rest was adopted. `false`: not yet,
+    /// for that agent still has connections.
+    pub(super) async fn settle_what_was_left(&mut self, snapshot: &Snapshot) -> bool {
+        let tenure = &self.enroller.tenure;
+        if !tenure.holds() || tenure.is_predecessor_draining() {
+            return false;
+        }
         let capture = &self.enroller.capture;
         for entry in capture.left_behind() {
             let wanted = snapshot.pod(&entry.uid).is_some_and(|pod| pod.is_captured_by(&self.enroller.node));
@@ -101,6 +122,7 @@ impl Work {
         if let Err(e) = capture.sweep() {
             warn!(error = chain(e), "Leftovers of an earlier agent could not be removed");
         }
+        true
     }
 }
 

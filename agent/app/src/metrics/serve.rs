@@ -18,7 +18,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
@@ -32,6 +32,8 @@ const AT_ONCE: usize = 32;
 
 /// A question and its answer take milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+const BACKLOG: u32 = 128;
 
 /// Between tries to listen: an agent that is about to end may still have the port.
 const BACKOFF: Duration = Duration::from_secs(1);
@@ -67,7 +69,7 @@ pub(crate) async fn serve(port: u16, page: Page) {
 async fn listen(port: u16) -> TcpListener {
     let mut is_told = false;
     loop {
-        match bind(port).await {
+        match bind(port) {
             Ok(listener) => {
                 info!(port, "Metrics are served");
                 return listener;
@@ -83,12 +85,21 @@ async fn listen(port: u16) -> TcpListener {
 }
 
 /// On all addresses; on those of IPv4 where the kernel has no IPv6.
-async fn bind(port: u16) -> io::Result<TcpListener> {
-    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
+fn bind(port: u16) -> io::Result<TcpListener> {
+    match bind_at((Ipv6Addr::UNSPECIFIED, port).into()) {
         Err(e) if e.kind() == io::ErrorKind::AddrInUse => Err(e),
-        Err(_) => TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await,
+        Err(_) => bind_at((Ipv4Addr::UNSPECIFIED, port).into()),
         listener => listener,
     }
+}
+
+/// Beside an agent that is about to step down, too.
+fn bind_at(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 async fn converse(stream: TcpStream, page: &Page) -> hyper::Result<()> {

@@ -1,0 +1,145 @@
+//! What only the agent does that may write.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context, Result};
+use capture::{Capture, Programs, Pulse};
+use control::{
+    SourceReport,
+    kubernetes::{Client, StatusWriter},
+};
+use model::Snapshot;
+use proxy::Proxy;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+use tracing::info;
+
+use super::Options;
+use crate::{
+    admin::{self, Admin},
+    canary,
+    config::{Config, positive},
+    enroller::Enroller,
+    listeners::ProxyListeners,
+    logging::LogFilter,
+    metrics,
+    pods::PhaseBoard,
+    probes,
+    redirection::Redirection,
+    run_dir::AgentFile,
+    tenure::{Draining, Tenure},
+};
+
+/// What it works with.
+pub(super) struct Means {
+    pub(super) cgroup_mount: PathBuf,
+    pub(super) own_cgroup: u64,
+    pub(super) files: u64,
+    pub(super) client: Option<Client>,
+    pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub(super) reports: watch::Receiver<SourceReport>,
+    pub(super) log: LogFilter,
+}
+
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) proxy: Proxy,
+    enrolling: JoinHandle<()>,
+    /// What may be left at any moment: it tells, and changes nothing on the node.
+    telling: JoinSet<()>,
+    serving: JoinHandle<()>,
+}
+
+// === impl Work ===
+
+impl Work {
+    /// Takes the links, and puts its own listeners into the slots of the pods.
+    pub(super) fn begin(options: &Options, config: &Config, tenure: &Tenure, means: Means) -> Result<Self> {
+        let Means { cgroup_mount, own_cgroup, files, client, snapshots, reports, log } = means;
+        let (run_dir, node) = (&options.run_dir, Arc::<str>::from(options.node.as_str()));
+        let agent = Arc::new(AgentFile {
+            node: options.node.clone(),
+            pid: std::process::id(),
+            generation: tenure.generation(),
+            instance: options.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            source: options.source.clone().absolute()?,
+            config: options.config.as_deref().map(std::path::absolute).transpose()?,
+            pins: capture::Pins::of_node(&options.node).root().to_owned(),
+            cgroup: cgroup_mount,
+            steering: config.steering,
+        });
+        run_dir.write(&agent)?;
+        let capture_config = agent.capture_config(run_dir);
+        let mut programs = Programs::attach(&capture_config)?;
+        programs.add_agent(own_cgroup)?;
+        programs.forward_logs()?;
+
+        let proxy_config = config.proxy(files)?;
+        let connections = proxy_config.limits.connections;
+        let proxy = Proxy::new(proxy_config, node.clone(), snapshots.clone())
+            .context("start the threads of the proxy")?;
+        // Before the first listener is in its slot: without a pulse, nobody would be steered to it.
+        let pulse = Pulse::open(&capture_config.pins)?;
+        canary::start(&proxy, pulse, positive(config.canary.dead_after), tenure.clone())?;
+        let board = PhaseBoard::new();
+        let (ready, is_ready) = watch::channel(false);
+        let capture = Arc::new(Capture::new(capture_config, programs)?);
+        let probes = probes::start(capture.clone(), config.probes, tenure.clone())?;
+        let enroller = Enroller {
+            node: node.clone(),
+            capture,
+            listeners: ProxyListeners(proxy.clone()),
+            board: board.clone(),
+            release_drain: positive(config.drain.release),
+            linger: positive(config.drain.linger),
+            ready,
+            tenure: tenure.clone(),
+        };
+        let enrolling = tokio::spawn(enroller.run(snapshots.clone()));
+        let mut telling = JoinSet::new();
+        let (trouble, told) = watch::channel(None);
+        if let Some(client) = client {
+            let writer = StatusWriter::new(client, &options.node);
+            let redirection = Redirection { node, writer, board: board.clone(), trouble };
+            telling.spawn(redirection.run(snapshots.clone()));
+        }
+        let admin = Admin {
+            run_dir: run_dir.clone(),
+            agent,
+            snapshots,
+            reports,
+            board,
+            ready: is_ready,
+            telling: told,
+            proxy: proxy.clone(),
+            probes,
+            same_node: config.same_node,
+            log,
+            tenure: tenure.clone(),
+        };
+        if config.metrics.port != 0 {
+            let asked = admin.clone();
+            let page = Arc::new(move || metrics::page(&asked.metrics()));
+            telling.spawn(metrics::serve(config.metrics.port, page));
+        }
+        let serving = tokio::spawn(admin.serve(admin::bind(&run_dir.socket())?));
+        info!(
+            node = %options.node, pid = std::process::id(), generation = tenure.generation(), files, connections,
+            "Agent started"
+        );
+        Ok(Self { proxy, enrolling, telling, serving })
+    }
+
+    /// Finishes what is in hand, and lets the next agent write. What is left still answers questions, until it is
+    /// aborted or the process ends.
+    pub(super) async fn end(mut self, tenure: &Tenure) -> (JoinHandle<()>, Draining) {
+        tenure.step_down();
+        // It returns by itself; if it panicked, it writes no more either.
+        let _ended = self.enrolling.await;
+        self.telling.shutdown().await;
+        (self.serving, tenure.end())
+    }
+}
