@@ -27,6 +27,7 @@ mod services;
 mod steering;
 mod strangers;
 mod stuck;
+mod supervisor;
 mod survival;
 mod traces;
 mod upgrade;

@@ -47,6 +47,8 @@ pub struct AgentOptions {
     pub files: Option<u32>,
     /// The command that it is run by, if any: `unshare …`.
     pub under: Vec<String>,
+    /// Run by `millstream supervise`, as in a container.
+    pub supervised: bool,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
 }
@@ -85,6 +87,12 @@ impl AgentOptions {
     #[must_use]
     pub fn under(mut self, command: &[&str]) -> Self {
         self.under = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    #[must_use]
+    pub fn supervised(mut self) -> Self {
+        self.supervised = true;
         self
     }
 
@@ -133,6 +141,9 @@ impl Agent {
         let words =
             limited.into_iter().flatten().chain(under).chain([millstream()?]).collect::<Vec<PathBuf>>();
         let mut command = self.post.place.command(&words)?;
+        if self.options.supervised {
+            command.args(["supervise", "--"]);
+        }
         command
             .arg("agent")
             .arg("--source")

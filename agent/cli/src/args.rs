@@ -1,6 +1,6 @@
 //! What can be said on the command line. The doc comments are the help.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use app::agent::Source;
 use clap::{Parser, Subcommand};
@@ -48,6 +48,19 @@ Namespaces, Nodes, Pods, Services, EndpointSlices and network policies are read 
 namespace or own label says istio.io/dataplane-mode=ambient is captured. A folder holds ordinary Kubernetes
 manifests; there the annotation millstream.dev/netns on a pod says where its network namespace is.")]
     Agent(AgentOptions),
+
+    /// Run the agent, and start it again at once when it crashes
+    #[command(after_help = "\
+Example:
+  millstream supervise -- agent --source kubernetes --node $NODE_NAME
+
+The first process of the DaemonSet's container. Signals are passed on; an agent that ends with an error in its
+first 10 s is not started again, and the exit code is its own.")]
+    Supervise {
+        /// A command of millstream with its options
+        #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
 
     /// Is everything as it should be?
     Status,

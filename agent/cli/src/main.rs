@@ -15,6 +15,7 @@ mod pods;
 mod programs;
 mod services;
 mod status;
+mod supervise;
 mod wait;
 mod why;
 
@@ -52,6 +53,7 @@ fn run(args: Args) -> Result<Outcome> {
     let run_dir = RunDir::new(&run_dir);
     match command {
         Command::Agent(options) => agent::run(options, run_dir),
+        Command::Supervise { command } => supervise::run(&command),
         Command::Status => status::run(&run_dir, output),
         Command::Pods => pods::run(&run_dir, output),
         Command::Services => services::run(&run_dir, output),
