@@ -33,6 +33,7 @@ use crate::{
 mod backoff;
 mod connect;
 mod event;
+mod lookup;
 mod policies;
 mod request;
 mod status_writer;
@@ -42,6 +43,7 @@ mod watches;
 
 pub use self::{
     connect::ConnectError,
+    lookup::{LookupError, PodLookup},
     status_writer::{StatusWriter, WriteError},
 };
 use self::{view::View, watches::Watches};
@@ -84,6 +86,19 @@ impl KubernetesSource {
         &self.client
     }
 
+    /// For a pod that must be known at once.
+    pub fn lookup(&self) -> PodLookup {
+        PodLookup { client: self.client.clone(), config: self.index_config() }
+    }
+
+    fn index_config(&self) -> IndexConfig {
+        IndexConfig {
+            enrolment: self.config.clone(),
+            exclusions: self.exclusions.clone(),
+            honour_netns_annotation: false,
+        }
+    }
+
     /// Publishes a snapshot when every watch stands, and after each change that means something, until nobody receives
     /// them any more. A message on `reload` looks at once for kinds of policies that were not served before.
     ///
@@ -100,8 +115,8 @@ impl KubernetesSource {
         reports: watch::Sender<SourceReport>,
         reload: mpsc::Receiver<()>,
     ) -> Result<(), JoinError> {
-        let Self { client, config, exclusions } = self;
-        let index = Index::new(IndexConfig { enrolment: config, exclusions, honour_netns_annotation: false });
+        let index = Index::new(self.index_config());
+        let client = self.client;
         let publisher = Arc::new(Publisher { snapshots: publish.clone(), reports });
         let (events, mut incoming) = mpsc::channel(QUEUE);
         let mut view = View::new(index, Timestamp::now());

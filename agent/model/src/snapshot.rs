@@ -1,12 +1,12 @@
 //! The immutable view of the cluster that every component reads.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use crate::{Enrolment, ObjectName, Pod, PodUid, Service, Uncaptured};
+use crate::{Enrolment, ObjectName, Pod, PodUid, Service, Uncaptured, WhenAgentDown};
 
 /// Everything the agent knows of the cluster at one moment. Cheap to share, never changed.
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub struct Snapshot {
     services: HashMap<ObjectName, Arc<Service>>,
     service_by_vip: HashMap<IpAddr, ObjectName>,
     headless_by_endpoint: HashMap<SocketAddr, ObjectName>,
+    enrolled_namespaces: BTreeMap<Arc<str>, WhenAgentDown>,
 }
 
 /// Collects pods and services into a [`Snapshot`].
@@ -43,12 +44,21 @@ impl Snapshot {
 
     /// Whether both say the same of the cluster, whatever their versions.
     pub fn same_content(&self, other: &Self) -> bool {
-        let Self { version: _, pods, pod_by_ip, services, service_by_vip, headless_by_endpoint } = self;
+        let Self {
+            version: _,
+            pods,
+            pod_by_ip,
+            services,
+            service_by_vip,
+            headless_by_endpoint,
+            enrolled_namespaces,
+        } = self;
         *pods == other.pods
             && *pod_by_ip == other.pod_by_ip
             && *services == other.services
             && *service_by_vip == other.service_by_vip
             && *headless_by_endpoint == other.headless_by_endpoint
+            && *enrolled_namespaces == other.enrolled_namespaces
     }
 
     pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
@@ -63,6 +73,11 @@ impl Snapshot {
     /// The first in name order where there are several.
     pub fn headless_service(&self, endpoint: SocketAddr) -> Option<&Arc<Service>> {
         self.headless_by_endpoint.get(&endpoint).and_then(|name| self.services.get(name))
+    }
+
+    /// Those in which a pod is enrolled that says nothing itself, and what holds for it while no agent runs.
+    pub fn enrolled_namespaces(&self) -> &BTreeMap<Arc<str>, WhenAgentDown> {
+        &self.enrolled_namespaces
     }
 
     /// All pods, in name order.
@@ -128,6 +143,12 @@ impl SnapshotBuilder {
             self.add_headless(&service);
         }
         self.0.services.insert(service.name.clone(), Arc::new(service));
+        self
+    }
+
+    #[must_use]
+    pub fn enrolled_namespace(mut self, name: &str, when_agent_down: WhenAgentDown) -> Self {
+        self.0.enrolled_namespaces.insert(name.into(), when_agent_down);
         self
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use model::{
-    Endpoint, EndpointAddr, EndpointState, ObjectName, Pod, PodUid, Service, ServicePort, Snapshot,
+    Endpoint, EndpointAddr, EndpointState, Enrolment, ObjectName, Pod, PodUid, Service, ServicePort, Snapshot,
     SnapshotBuilder,
 };
 
@@ -20,7 +20,10 @@ use super::{
     services::{PortEntry, ServiceEntry},
     slices::{EndpointEntry, PodRef, SliceEntry},
 };
-use crate::{enrolment, kind::ObjectKey};
+use crate::{
+    enrolment::{self, PodFacts},
+    kind::ObjectKey,
+};
 
 /// The entries by what they are looked up by.
 #[derive(Default)]
@@ -43,6 +46,11 @@ pub(super) fn join(
     let mut snapshot = SnapshotBuilder::new(version);
     for pod in join.pods.values() {
         snapshot = snapshot.pod(join.pod(pod, config));
+    }
+    for (name, namespace) in &join.namespaces {
+        if join.enrols(name, namespace, config) {
+            snapshot = snapshot.enrolled_namespace(name, namespace.when_agent_down);
+        }
     }
     for service in &join.services {
         snapshot = snapshot.service(join.service(service));
@@ -80,6 +88,19 @@ impl<'a> Join<'a> {
         if pod.owns_addresses() {
             self.pod_by_ip.extend(pod.ips.iter().map(|ip| (*ip, pod)));
         }
+    }
+
+    /// Whether a pod of the namespace is enrolled that says nothing itself.
+    fn enrols(&self, name: &str, namespace: &NamespaceEntry, config: &IndexConfig) -> bool {
+        let facts = PodFacts {
+            namespace: name,
+            labels: &BTreeMap::new(),
+            host_network: false,
+            has_sidecar: false,
+            is_terminal: false,
+            has_address: true,
+        };
+        matches!(enrolment::decide(&facts, &namespace.labels, &config.enrolment), Enrolment::Enrolled(_))
     }
 
     fn pod(&self, pod: &PodEntry, config: &IndexConfig) -> Pod {
