@@ -1,0 +1,143 @@
+//! The commands of the CNI specification.
+
+use std::io::{self, Write as _};
+
+use cni::{
+    ask::{self, Answer, Attachment, Request, Unanswered},
+    entry::Entry,
+    standing::{self, Decision, PodFacts, Standing},
+};
+use serde_json::json;
+
+use crate::{
+    call::{Conf, NEWEST, SUPPORTED},
+    failure::{Code, Failure},
+};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command {
+    Add,
+    Del,
+    Check,
+    Status,
+    Gc,
+    Version,
+}
+
+/// Asked of the agent's answer, or of the file in its stead.
+enum Verdict {
+    Pass,
+    Fail(Failure),
+}
+
+// === impl Command ===
+
+impl Command {
+    pub(crate) fn of(name: &str) -> Result<Self, Failure> {
+        Ok(match name {
+            "ADD" => Self::Add,
+            "DEL" => Self::Del,
+            "CHECK" => Self::Check,
+            "STATUS" => Self::Status,
+            "GC" => Self::Gc,
+            "VERSION" => Self::Version,
+            other => {
+                return Err(Failure::new(
+                    Code::Environment,
+                    format!("CNI_COMMAND is {other:?}"),
+                    "this is a CNI plugin, run by the container runtime with ADD, DEL, CHECK, STATUS, GC or VERSION",
+                ));
+            }
+        })
+    }
+}
+
+pub(crate) fn version() -> String {
+    json!({ "cniVersion": NEWEST, "supportedVersions": SUPPORTED }).to_string()
+}
+
+pub(crate) fn add(stdin: &str) -> Result<String, Failure> {
+    let conf = Conf::parse(stdin)?;
+    let in_version = |failure: Failure| failure.in_version(&conf.cni_version);
+    let result = conf.prev_result.map(|result| result.get().to_owned()).ok_or_else(|| {
+        let details = "millstream-cni makes no network: in the conflist it comes after the plugin that does";
+        in_version(Failure::new(Code::InvalidConfig, "prevResult is missing", details))
+    })?;
+    let Some(attachment) = conf.attachment().map_err(in_version)? else {
+        return Ok(result);
+    };
+    match may_start(&conf.entry, attachment) {
+        Verdict::Pass => Ok(result),
+        Verdict::Fail(failure) => Err(in_version(failure)),
+    }
+}
+
+/// An agent that is down has changed nothing in the pod.
+pub(crate) fn check(stdin: &str) -> Result<String, Failure> {
+    let conf = Conf::parse(stdin)?;
+    let in_version = |failure: Failure| failure.in_version(&conf.cni_version);
+    let Some(attachment) = conf.attachment().map_err(in_version)? else {
+        return Ok(String::new());
+    };
+    match question(&conf.entry, &Request::Check(attachment)) {
+        Ok(Answer::Refused { why, remedy }) => Err(in_version(Failure::new(Code::Refused, why, remedy))),
+        Ok(_) | Err(_) => Ok(String::new()),
+    }
+}
+
+/// Unless it is to gate the node, nothing that is wrong with us may make it unready.
+pub(crate) fn status(stdin: &str) -> Result<String, Failure> {
+    let Ok(conf) = Conf::parse(stdin) else {
+        return Ok(String::new());
+    };
+    if !conf.entry.status_gates_node {
+        return Ok(String::new());
+    }
+    let because = match question(&conf.entry, &Request::Status) {
+        Ok(Answer::Ready) => return Ok(String::new()),
+        Ok(answer) => format!("the agent answered {answer:?}"),
+        Err(unanswered) => unanswered.to_string(),
+    };
+    let msg =
+        "the Millstream agent of this node is not ready, and cni.statusGatesNode makes the node wait for it";
+    Err(Failure::new(Code::NotAvailable, msg, because).in_version(&conf.cni_version))
+}
+
+fn may_start(entry: &Entry, attachment: Attachment) -> Verdict {
+    let pod = PodFacts {
+        namespace: &attachment.namespace,
+        name: &attachment.name,
+        annotations: &attachment.annotations,
+    };
+    // It would wait for itself, or for an older one that is stuck.
+    if pod.is_agent(entry) {
+        return Verdict::Pass;
+    }
+    let unanswered = match question(entry, &Request::Add(attachment.clone())) {
+        Ok(Answer::Captured | Answer::NotEnrolled { .. } | Answer::Later { .. } | Answer::Ready) => {
+            return Verdict::Pass;
+        }
+        Ok(Answer::Refused { why, remedy }) => {
+            return Verdict::Fail(Failure::new(Code::Refused, why, remedy));
+        }
+        Err(unanswered) => unanswered,
+    };
+    match standing::decide(&Standing::read(&entry.state_dir), entry, pod) {
+        Decision::Pass => {
+            let _nobody_listens = writeln!(
+                io::stderr(),
+                "millstream-cni: {}/{} starts without the agent: {unanswered}",
+                attachment.namespace,
+                attachment.name
+            );
+            Verdict::Pass
+        }
+        Decision::Refuse { why, remedy } => {
+            Verdict::Fail(Failure::new(Code::TryAgainLater, why, format!("{unanswered}; {remedy}")))
+        }
+    }
+}
+
+fn question(entry: &Entry, request: &Request) -> Result<Answer, Unanswered> {
+    ask::ask(&entry.run_dir.join(ask::SOCKET), request, entry.patience())
+}
