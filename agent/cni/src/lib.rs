@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ask;
+pub mod conflist;
 pub mod entry;
 pub mod file;
 pub mod standing;
