@@ -75,7 +75,7 @@ pub enum Answer {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
-    #[error("nobody listens at {}: {source}", socket.display())]
+    #[error("nobody listens at {}", socket.display())]
     Absent { socket: PathBuf, source: io::Error },
     #[error("the socket {} belongs to user {uid}, not to root, and is not asked", socket.display())]
     Foreign { socket: PathBuf, uid: u32 },
@@ -83,7 +83,7 @@ pub enum Unanswered {
     Mute { socket: PathBuf, patience: Duration },
     #[error("the agent at {} hung up without an answer, twice", socket.display())]
     HungUp { socket: PathBuf },
-    #[error("the agent at {} answered what this plugin does not understand: {source}", socket.display())]
+    #[error("the agent at {} answered what this plugin does not understand", socket.display())]
     Garbled { socket: PathBuf, source: serde_json::Error },
 }
 

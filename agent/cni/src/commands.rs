@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use cni::{
     ask::{self, Answer, Attachment, Request, Unanswered},
     entry::Entry,
+    sentence,
     standing::{self, Decision, PodFacts, Standing},
 };
 use serde_json::json;
@@ -22,12 +23,6 @@ pub(crate) enum Command {
     Status,
     Gc,
     Version,
-}
-
-/// Asked of the agent's answer, or of the file in its stead.
-enum Verdict {
-    Pass,
-    Fail(Failure),
 }
 
 // === impl Command ===
@@ -66,10 +61,8 @@ pub(crate) fn add(stdin: &str) -> Result<String, Failure> {
     let Some(attachment) = conf.attachment().map_err(in_version)? else {
         return Ok(result);
     };
-    match may_start(&conf.entry, attachment) {
-        Verdict::Pass => Ok(result),
-        Verdict::Fail(failure) => Err(in_version(failure)),
-    }
+    may_start(&conf.entry, &attachment).map_err(in_version)?;
+    Ok(result)
 }
 
 /// An agent that is down has changed nothing in the pod.
@@ -96,14 +89,15 @@ pub(crate) fn status(stdin: &str) -> Result<String, Failure> {
     let because = match question(&conf.entry, &Request::Status) {
         Ok(Answer::Ready) => return Ok(String::new()),
         Ok(answer) => format!("the agent answered {answer:?}"),
-        Err(unanswered) => unanswered.to_string(),
+        Err(unanswered) => sentence(&unanswered),
     };
     let msg =
         "the Millstream agent of this node is not ready, and cni.statusGatesNode makes the node wait for it";
     Err(Failure::new(Code::NotAvailable, msg, because).in_version(&conf.cni_version))
 }
 
-fn may_start(entry: &Entry, attachment: Attachment) -> Verdict {
+/// By the agent's answer, or by the file in its stead.
+fn may_start(entry: &Entry, attachment: &Attachment) -> Result<(), Failure> {
     let pod = PodFacts {
         namespace: &attachment.namespace,
         name: &attachment.name,
@@ -111,16 +105,16 @@ fn may_start(entry: &Entry, attachment: Attachment) -> Verdict {
     };
     // It would wait for itself, or for an older one that is stuck.
     if pod.is_agent(entry) {
-        return Verdict::Pass;
+        return Ok(());
     }
     let unanswered = match question(entry, &Request::Add(attachment.clone())) {
         Ok(Answer::Captured | Answer::NotEnrolled { .. } | Answer::Later { .. } | Answer::Ready) => {
-            return Verdict::Pass;
+            return Ok(());
         }
         Ok(Answer::Refused { why, remedy }) => {
-            return Verdict::Fail(Failure::new(Code::Refused, why, remedy));
+            return Err(Failure::new(Code::Refused, why, remedy));
         }
-        Err(unanswered) => unanswered,
+        Err(unanswered) => sentence(&unanswered),
     };
     match standing::decide(&Standing::read(&entry.state_dir), entry, pod) {
         Decision::Pass => {
@@ -130,10 +124,10 @@ fn may_start(entry: &Entry, attachment: Attachment) -> Verdict {
                 attachment.namespace,
                 attachment.name
             );
-            Verdict::Pass
+            Ok(())
         }
         Decision::Refuse { why, remedy } => {
-            Verdict::Fail(Failure::new(Code::TryAgainLater, why, format!("{unanswered}; {remedy}")))
+            Err(Failure::new(Code::TryAgainLater, why, format!("{unanswered}; {remedy}")))
         }
     }
 }

@@ -19,19 +19,19 @@ pub enum Form {
 pub enum Error {
     #[error("is empty")]
     Empty,
-    #[error("is no JSON object: {0}")]
+    #[error("is no JSON object")]
     Json(#[source] serde_json::Error),
     #[error("has no \"name\"")]
     NoName,
     #[error("has no \"plugins\" beside ours")]
     NoPlugins,
-    #[error("has \"plugins\" that are no list: {0}")]
+    #[error("has \"plugins\" that are no list")]
     PluginsNotAList(#[source] serde_json::Error),
     #[error("has a plugin without \"type\" (number {number})")]
     NoType { number: usize },
     #[error("is of CNI {found:?}, and plugins are chained from 0.3.0 to 1.1.0: set its \"cniVersion\"")]
     Version { found: String },
-    #[error("cannot hold our entry: {0}")]
+    #[error("cannot hold our entry")]
     Entry(#[source] serde_json::Error),
 }
 

@@ -39,7 +39,7 @@ impl Failure {
         Self { cni_version: NEWEST.to_owned(), code, msg: msg.into(), details: details.into() }
     }
 
-    pub(crate) fn unreadable(error: io::Error) -> Self {
+    pub(crate) fn unreadable(error: &io::Error) -> Self {
         let code = if error.kind() == io::ErrorKind::InvalidData { Code::Decode } else { Code::Io };
         Self::new(code, format!("cannot read the network configuration: {error}"), "")
     }

@@ -16,4 +16,8 @@ pub mod ask;
 pub mod conflist;
 pub mod entry;
 pub mod file;
+pub mod install;
+mod sentence;
 pub mod standing;
+
+pub use self::sentence::sentence;

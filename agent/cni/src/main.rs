@@ -46,6 +46,6 @@ fn run() -> Result<String, Failure> {
 
 fn stdin() -> Result<String, Failure> {
     let mut text = String::new();
-    io::stdin().lock().read_to_string(&mut text).map_err(Failure::unreadable)?;
+    io::stdin().lock().read_to_string(&mut text).map_err(|error| Failure::unreadable(&error))?;
     Ok(text)
 }

@@ -1,4 +1,5 @@
 //! The plugin as a container runtime runs it: environment and standard input in, standard output and exit code out.
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 use std::{
     fs,
