@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Version,
 }
 
+const NOT_ASKED: &str = "the agent answered what was not asked";
+
 // === impl Command ===
 
 impl Command {
@@ -88,7 +90,8 @@ pub(crate) fn status(stdin: &str) -> Result<String, Failure> {
     }
     let because = match question(&conf.entry, &Request::Status) {
         Ok(Answer::Ready) => return Ok(String::new()),
-        Ok(answer) => format!("the agent answered {answer:?}"),
+        Ok(Answer::Refused { why, remedy }) => format!("{why}; {remedy}"),
+        Ok(Answer::Captured | Answer::NotEnrolled { .. } | Answer::Later { .. }) => NOT_ASKED.to_owned(),
         Err(unanswered) => sentence(&unanswered),
     };
     let msg =
@@ -108,9 +111,8 @@ fn may_start(entry: &Entry, attachment: &Attachment) -> Result<(), Failure> {
         return Ok(());
     }
     let unanswered = match question(entry, &Request::Add(attachment.clone())) {
-        Ok(Answer::Captured | Answer::NotEnrolled { .. } | Answer::Later { .. } | Answer::Ready) => {
-            return Ok(());
-        }
+        Ok(Answer::Captured | Answer::NotEnrolled { .. } | Answer::Later { .. }) => return Ok(()),
+        Ok(Answer::Ready) => NOT_ASKED.to_owned(),
         Ok(Answer::Refused { why, remedy }) => {
             return Err(Failure::new(Code::Refused, why, remedy));
         }

@@ -119,7 +119,7 @@ pub fn decide(known: &Known, entry: &Entry, pod: PodFacts<'_>) -> Decision {
 fn refuse_closed(pod: PodFacts<'_>, entry: &Entry) -> Decision {
     Decision::Refuse {
         why: format!(
-            "the Millstream agent of this node is not running, and pods of namespace {} must not start outside the \
+            "the Millstream agent of this node is not running or does not answer, and pods of namespace {} must not start outside the \
              mesh (millstream.dev/when-agent-down: closed)",
             pod.namespace
         ),
@@ -130,7 +130,7 @@ fn refuse_closed(pod: PodFacts<'_>, entry: &Entry) -> Decision {
 fn refuse_unknown(pod: PodFacts<'_>, entry: &Entry) -> Decision {
     Decision::Refuse {
         why: format!(
-            "the Millstream agent of this node is not running, nobody else can tell whether pod {}/{} belongs to \
+            "the Millstream agent of this node is not running or does not answer, nobody else can tell whether pod {}/{} belongs to \
              the mesh, and cni.whenUnknown is refuse",
             pod.namespace, pod.name
         ),
@@ -144,7 +144,7 @@ fn refuse_unknown(pod: PodFacts<'_>, entry: &Entry) -> Decision {
 fn refuse_unread(file: &Path, problem: &str, entry: &Entry) -> Decision {
     Decision::Refuse {
         why: format!(
-            "the Millstream agent of this node is not running, and {}, which says what holds meanwhile, {problem}",
+            "the Millstream agent of this node is not running or does not answer, and {}, which says what holds meanwhile, {problem}",
             file.display()
         ),
         remedy: format!(
@@ -156,7 +156,7 @@ fn refuse_unread(file: &Path, problem: &str, entry: &Entry) -> Decision {
 
 fn look_at_agent(entry: &Entry) -> String {
     format!(
-        "see why it is not running: kubectl get pods -n {} -o wide; the kubelet tries again by itself",
+        "see how it is: kubectl get pods -n {} -o wide; the kubelet tries again by itself",
         entry.own.namespace
     )
 }

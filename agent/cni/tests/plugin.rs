@@ -229,12 +229,16 @@ fn the_agents_answer_decides_and_the_result_is_unchanged() {
         ("not enrolled", Answer::NotEnrolled { because: because() }, true),
         ("later", Answer::Later { because: because() }, true),
         ("refused", refused(), false),
+        ("not what was asked", Answer::Ready, false),
     ] {
         let node = Node::new();
+        let later = answer == Answer::Ready;
         let agent = node.agent(Agent::Answers(answer), 1);
         let outcome = node.call("ADD").run();
         if passes {
             outcome.passes(name);
+        } else if later {
+            outcome.fails(name, "later", "1.0.0", &["what was not asked"]);
         } else {
             outcome.fails(name, "refused", "1.0.0", &["the pod's route is taken", "give it another"]);
         }
@@ -276,7 +280,7 @@ fn every_version_is_spoken_and_no_other() {
                 (true, "ADD") => outcome.passes(version),
                 (true, _) => outcome.is_empty_success(version),
                 (false, _) => {
-                    outcome.fails(version, "version", "1.1.0", &["0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"])
+                    outcome.fails(version, "version", "1.1.0", &["0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"]);
                 }
             }
         }
