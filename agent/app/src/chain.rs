@@ -65,6 +65,7 @@ impl Chain {
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         rescan.reset();
         let mut dispute = Dispute::default();
+        let mut was_installed = false;
         loop {
             // Before it is looked at, so that no change falls between; each time, for the folder may be another by now.
             for dir in [&self.install.conf_dir, &self.install.bin_dir] {
@@ -73,9 +74,12 @@ impl Chain {
             let Some(report) = self.look().await else {
                 return;
             };
-            let was_installed = matches!(states.borrow().state, Some(State::Installed { .. }));
-            let pause = dispute.after(was_installed && report.changed, Instant::now());
-            tell(&states, report, was_installed, &dispute);
+            let installed = matches!(report.state, State::Installed { .. });
+            // Once it was: a rival may be caught with half a file, or none.
+            let repaired = was_installed && installed && report.changed;
+            was_installed |= installed;
+            let pause = dispute.after(repaired, Instant::now());
+            tell(&states, report, repaired, &dispute);
             tokio::select! {
                 () = states.closed() => return,
                 // Nobody wins a race against a rival that never rests, and the node's disk loses it.
@@ -111,8 +115,8 @@ fn follow(watcher: &mut FolderWatcher, dir: &Path) {
     }
 }
 
-fn tell(states: &watch::Sender<ChainState>, report: Report, was_installed: bool, dispute: &Dispute) {
-    let Report { state, malformed, changed, others } = report;
+fn tell(states: &watch::Sender<ChainState>, report: Report, repaired: bool, dispute: &Dispute) {
+    let Report { state, malformed, changed: _, others } = report;
     let before = states.borrow().clone();
     let rewritten = match &state {
         State::Installed { file } if dispute.is_on() => {
@@ -125,17 +129,17 @@ fn tell(states: &watch::Sender<ChainState>, report: Report, was_installed: bool,
             State::Installed { .. } | State::Waiting { .. } => info!("CNI: {state}"),
             State::Failed { .. } => warn!("CNI: {state}"),
         }
-    } else if was_installed && changed {
+    } else if repaired {
         info!("CNI: {state}, again: somebody had changed it");
     }
     for file in malformed.iter().filter(|file| !before.malformed.contains(file)) {
         warn!("CNI: {file}");
     }
-    if let Some(rewritten) = rewritten.as_ref().filter(|_| changed) {
+    if let Some(rewritten) = rewritten.as_ref().filter(|_| repaired) {
         warn!("CNI: {rewritten}");
     }
     states.send_if_modified(|now| {
-        let repairs = now.repairs + u64::from(was_installed && changed);
+        let repairs = now.repairs + u64::from(repaired);
         let next = ChainState { state: Some(state), malformed, repairs, dispute: rewritten };
         let modified = *now != next;
         *now = next;

@@ -9,10 +9,8 @@
 //! In reading order: [`config`] · [`run_dir`] · [`source`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot →
 //! captured pods) · [`pods`] (what became of each) · `redirection` (what the cluster is told of it) · [`listeners`]
 //! (capture meets proxy) · `canary` (is the proxy stuck?) · [`probes`] (what the kubelet dials; `kubelet` is PURE) ·
-//! `older` (connections that were there before) · `stopped` (what was dropped) · [`chain`] (the CNI plugin, kept
-//! in its place) · `neighbours` (what collides with
-//! capture) · [`why`] · [`answers`] ·
-//! [`api`] · `metrics` (what Prometheus asks) · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
+//! `older` (connections that were there before) · `stopped` (what was dropped) · [`chain`] (the CNI plugin, kept in its
+//! place) · `neighbours` (what collides with capture) · [`why`] · [`answers`] · [`api`] · `metrics` (what Prometheus asks) · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
 //! · [`logging`] · `descriptors`.
 #![forbid(unsafe_code)]
 

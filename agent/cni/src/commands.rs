@@ -1,6 +1,9 @@
 //! The commands of the CNI specification.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
 
 use cni::{
     ask::{self, Answer, Attachment, Request, Unanswered},
@@ -24,6 +27,9 @@ pub(crate) enum Command {
     Gc,
     Version,
 }
+
+/// Runtimes ask every few seconds, and the kubelet waits for them.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 const NOT_ASKED: &str = "the agent answered what was not asked";
 
@@ -74,7 +80,7 @@ pub(crate) fn check(stdin: &str) -> Result<String, Failure> {
     let Some(attachment) = conf.attachment().map_err(in_version)? else {
         return Ok(String::new());
     };
-    match question(&conf.entry, &Request::Check(attachment)) {
+    match question(&conf.entry, &Request::Check(attachment), conf.entry.patience()) {
         Ok(Answer::Refused { why, remedy }) => Err(in_version(Failure::new(Code::Refused, why, remedy))),
         Ok(_) | Err(_) => Ok(String::new()),
     }
@@ -88,7 +94,8 @@ pub(crate) fn status(stdin: &str) -> Result<String, Failure> {
     if !conf.entry.status_gates_node {
         return Ok(String::new());
     }
-    let because = match question(&conf.entry, &Request::Status) {
+    let patience = conf.entry.patience().min(STATUS_PATIENCE);
+    let because = match question(&conf.entry, &Request::Status, patience) {
         Ok(Answer::Ready) => return Ok(String::new()),
         Ok(Answer::Refused { why, remedy }) => format!("{why}; {remedy}"),
         Ok(Answer::Captured | Answer::NotEnrolled { .. } | Answer::Later { .. }) => NOT_ASKED.to_owned(),
@@ -110,7 +117,7 @@ fn may_start(entry: &Entry, attachment: &Attachment) -> Result<(), Failure> {
     if pod.is_agent(entry) {
         return Ok(());
     }
-    let unanswered = match question(entry, &Request::Add(attachment.clone())) {
+    let unanswered = match question(entry, &Request::Add(attachment.clone()), entry.patience()) {
         Ok(Answer::Captured | Answer::NotEnrolled { .. } | Answer::Later { .. }) => return Ok(()),
         Ok(Answer::Ready) => NOT_ASKED.to_owned(),
         Ok(Answer::Refused { why, remedy }) => {
@@ -134,6 +141,6 @@ fn may_start(entry: &Entry, attachment: &Attachment) -> Result<(), Failure> {
     }
 }
 
-fn question(entry: &Entry, request: &Request) -> Result<Answer, Unanswered> {
-    ask::ask(&entry.run_dir.join(ask::SOCKET), request, entry.patience())
+fn question(entry: &Entry, request: &Request, patience: Duration) -> Result<Answer, Unanswered> {
+    ask::ask(&entry.run_dir.join(ask::SOCKET), request, patience)
 }

@@ -29,14 +29,26 @@ impl Guise {
 
 /// Puts `bytes` at `path`, in place of what is there.
 pub fn replace(path: &Path, bytes: &[u8], guise: Guise) -> io::Result<()> {
+    replace_if(path, bytes, guise, || true).map(drop)
+}
+
+/// The same, unless somebody has written something else there than `was`: that must not be lost.
+pub(crate) fn replace_unchanged(path: &Path, was: &[u8], bytes: &[u8], guise: Guise) -> io::Result<bool> {
+    // Asked last of all, for the disk takes its time with what is before. A moment remains in which we would not know.
+    replace_if(path, bytes, guise, || fs::read(path).is_ok_and(|is| is == was))
+}
+
+fn replace_if(path: &Path, bytes: &[u8], guise: Guise, so: impl FnOnce() -> bool) -> io::Result<bool> {
     let new = new_name(path)?;
-    let written = write_new(&new, bytes, guise).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
+    let replaced = write_new(&new, bytes, guise)
+        .and_then(|()| if so() { fs::rename(&new, path).map(|()| true) } else { Ok(false) });
+    if let Ok(true) = replaced {
+        sync_folder(path)?;
+    } else {
         // What cannot be removed is overwritten next time.
         let _ = fs::remove_file(&new);
-        return written;
     }
-    sync_folder(path)
+    replaced
 }
 
 /// Makes a rename or a removal in the folder of `path` last.
@@ -69,4 +81,23 @@ fn write_new(new: &Path, bytes: &[u8], guise: Guise) -> io::Result<()> {
     // After the owner, for a change of owner clears bits; explicitly, for the umask did too.
     file.set_permissions(Permissions::from_mode(guise.mode))?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_else_has_written_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let guise = Guise { mode: 0o640, owner: None };
+        for (was, is, replaced) in [("old", "old", true), ("old", "theirs", false)] {
+            fs::write(&path, is).unwrap();
+            assert_eq!(replace_unchanged(&path, was.as_bytes(), b"new", guise).unwrap(), replaced);
+            assert_eq!(fs::read_to_string(&path).unwrap(), if replaced { "new" } else { is });
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing is left beside it");
+        }
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+    }
 }

@@ -23,6 +23,9 @@ pub const OWN_CONFLIST: &str = "00-millstream.conflist";
 /// What a `.conf` is renamed to while a `.conflist` stands in its place. No runtime reads it.
 const SAVED: &str = ".millstream-saved";
 
+/// A file that others write is read again so often, when they did it under our hands.
+const TRIES: usize = 3;
+
 /// What is to be where.
 #[derive(Clone, Debug)]
 pub struct Install {
@@ -87,6 +90,8 @@ pub enum Error {
         conflist.display()
     )]
     Both { conf: PathBuf, conflist: PathBuf },
+    #[error("{} is written by somebody else at this moment", file.display())]
+    Busy { file: PathBuf },
     #[error(
         "the runtime reads {} before {OWN_CONFLIST}: rename it, or install without a conflist of our own",
         primary.display()
@@ -105,7 +110,14 @@ impl Install {
             changed: false,
             others: Vec::new(),
         };
-        if let Err(error) = self.try_install(&mut report) {
+        let mut result = self.try_install(&mut report);
+        for _ in 0..TRIES {
+            if !matches!(result, Err(Error::Busy { .. })) {
+                break;
+            }
+            result = self.try_install(&mut report);
+        }
+        if let Err(error) = result {
             report.state = State::Failed { why: sentence(&error) };
         }
         report
@@ -115,8 +127,11 @@ impl Install {
         let Found { primary, malformed } = Found::in_dir(&self.conf_dir)?;
         report.malformed = malformed;
         let Some(primary) = primary else {
-            // Made from a primary that has gone: the node is as ready as it would be without us.
-            report.changed = remove_file(&self.conf_dir.join(OWN_CONFLIST))?;
+            // Made from a primary that has gone: the node is as ready as it would be without us. What is malformed may
+            // be half written, and is back in a moment.
+            if report.malformed.is_empty() {
+                report.changed = remove_file(&self.conf_dir.join(OWN_CONFLIST))?;
+            }
             return Ok(());
         };
         report.others = conflist::types(&primary.list);
@@ -153,8 +168,13 @@ impl Install {
         match primary.form {
             Form::List if wanted == primary.list => Ok((primary.path.clone(), false)),
             Form::List => {
-                write(&primary.target, wanted.as_bytes(), primary.guise)?;
-                Ok((primary.path.clone(), true))
+                let was = primary.list.as_bytes();
+                let replaced =
+                    file::replace_unchanged(&primary.target, was, wanted.as_bytes(), primary.guise);
+                match replaced.map_err(io_error("write", &primary.target))? {
+                    true => Ok((primary.path.clone(), true)),
+                    false => Err(Error::Busy { file: primary.path.clone() }),
+                }
             }
             Form::Single => Ok((convert(primary, &wanted)?, true)),
         }

@@ -302,6 +302,9 @@ fn what_the_primary_writes_anew_is_joined_anew() {
     node.installs("own", OWN_CONFLIST);
     node.write("10-net.conflist", &other);
     assert_eq!(node.installs("own, primary changed", OWN_CONFLIST).others, ["bridge"]);
+    node.write("10-net.conflist", "{");
+    assert!(matches!(node.install.install().state, State::Waiting { .. }));
+    assert!(node.conf(OWN_CONFLIST).exists(), "half written is not gone");
     fs::remove_file(node.conf("10-net.conflist")).unwrap();
     assert!(matches!(node.install.install().state, State::Waiting { .. }));
     assert!(!node.conf(OWN_CONFLIST).exists(), "it would outlive what it is made from");
