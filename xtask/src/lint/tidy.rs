@@ -22,7 +22,10 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("capture", &["model", "netns", "abi"]),
     ("proxy", &["model", "netns", "route", "timeslice"]),
     ("cni", &["model"]),
-    ("app", &["model", "netns", "route", "control", "capture", "proxy", "cni", "abi", "verdict", "timeslice"]),
+    (
+        "app",
+        &["model", "netns", "route", "control", "capture", "proxy", "cni", "abi", "verdict", "timeslice"],
+    ),
     ("cli", &["app", "model", "capture"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),
