@@ -9,9 +9,8 @@
 //! In reading order: [`config`] · [`run_dir`] · [`tenure`] (which agent of the node writes) · [`source`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot →
 //! captured pods) · [`pods`] (what became of each) · `redirection` (what the cluster is told of it) · [`listeners`]
 //! (capture meets proxy) · `canary` (is the proxy stuck?) · [`probes`] (what the kubelet dials; `kubelet` is PURE) ·
-//! `older` (connections that were there before) · `stopped` (what was dropped) · `neighbours` (what collides with
-//! capture) · [`why`] · [`answers`] ·
-//! [`api`] · `metrics` (what Prometheus asks) · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
+//! `older` (connections that were there before) · `stopped` (what was dropped) · [`chain`] (the CNI plugin, kept in its
+//! place) · `neighbours` (what collides with capture) · [`why`] · [`answers`] · [`api`] · `metrics` (what Prometheus asks) · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
 //! · [`logging`] · `descriptors`.
 #![forbid(unsafe_code)]
 
@@ -20,6 +19,7 @@ pub mod agent;
 pub mod answers;
 pub mod api;
 mod canary;
+pub mod chain;
 pub mod client;
 pub mod config;
 mod descriptors;

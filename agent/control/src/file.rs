@@ -23,15 +23,15 @@ use tracing::debug;
 use crate::{
     enrolment::EnrolmentConfig,
     exclusions::ExclusionConfig,
+    folder_watcher::FolderWatcher,
     publisher::Publisher,
     source::{SourceRefusal, SourceReport},
 };
 
 mod folder;
 mod read;
-mod watcher;
 
-use self::{folder::Folder, read::SourceFile, watcher::Watcher};
+use self::{folder::Folder, read::SourceFile};
 
 /// In case the watch missed something: a target of a symbolic link that changed elsewhere, a network file system, an
 /// exhausted inotify limit.
@@ -92,7 +92,7 @@ impl FileSource {
             last_read: LastRead::Never,
             publisher: Publisher { snapshots: publish.clone(), reports },
         };
-        let mut watcher = Watcher::new();
+        let mut watcher = FolderWatcher::new("manifests");
         let mut rescan = interval(RESCAN);
         rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
         rescan.reset();

@@ -15,7 +15,8 @@
 //! Network policies are not evaluated; each pod learns of one that may select it.
 //!
 //! Whatever is wrong with one object is a [`Refusal`] that names the field; the last good version of that object
-//! stays, and the rest goes on. Everything but [`mod@file`], [`kubernetes`] and `publisher` is pure.
+//! stays, and the rest goes on. Everything but [`mod@file`], [`folder_watcher`],
+//! [`kubernetes`] and `publisher` is pure.
 //!
 //! In reading order:
 #![forbid(unsafe_code)]
@@ -28,6 +29,8 @@ pub mod exclusions;
 mod field;
 /// The objects of a folder, followed while they change.
 pub mod file;
+/// Tells when folders have changed, whatever is in them.
+pub mod folder_watcher;
 /// PURE: the join.
 pub mod index;
 /// PURE: how objects are called.
@@ -56,6 +59,7 @@ pub mod source;
 pub use enrolment::EnrolmentConfig;
 pub use exclusions::ExclusionConfig;
 pub use file::FileSource;
+pub use folder_watcher::FolderWatcher;
 pub use index::{Index, IndexConfig};
 pub use kind::ObjectKey;
 pub use kubernetes::KubernetesSource;

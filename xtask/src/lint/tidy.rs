@@ -11,7 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
@@ -21,7 +21,11 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("control", &["model"]),
     ("capture", &["model", "netns", "abi"]),
     ("proxy", &["model", "netns", "route", "timeslice"]),
-    ("app", &["model", "netns", "route", "control", "capture", "proxy", "abi", "verdict", "timeslice"]),
+    ("cni", &["model"]),
+    (
+        "app",
+        &["model", "netns", "route", "control", "capture", "proxy", "cni", "abi", "verdict", "timeslice"],
+    ),
     ("cli", &["app", "model", "capture"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),

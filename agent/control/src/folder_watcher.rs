@@ -17,17 +17,20 @@ const QUIET: Duration = Duration::from_millis(20);
 /// Somebody who never stops writing must not keep us from reading.
 const AT_MOST: Duration = Duration::from_millis(200);
 
-pub(super) struct Watcher {
+/// Of as many folders as it is told to follow.
+#[derive(Debug)]
+pub struct FolderWatcher {
     /// `None` where the kernel gives us no watch: then only rescans remain.
     watcher: Option<RecommendedWatcher>,
     /// Holds one: that something changed, not how often.
     changes: mpsc::Receiver<()>,
 }
 
-// === impl Watcher ===
+// === impl FolderWatcher ===
 
-impl Watcher {
-    pub(super) fn new() -> Self {
+impl FolderWatcher {
+    /// `what` is in the folders, for the log.
+    pub fn new(what: &'static str) -> Self {
         let (changed, changes) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // An error means that something may have been missed. A full channel says already what we would say.
@@ -36,13 +39,13 @@ impl Watcher {
             }
         });
         let watcher = watcher.inspect_err(|error| {
-            warn!(%error, "Cannot watch the folder of manifests; it is reread now and then instead");
+            warn!(%error, what, "Cannot watch folders; they are reread now and then instead");
         });
         Self { watcher: watcher.ok(), changes }
     }
 
     /// Follows what is at `dir` now. Repeating it does no harm.
-    pub(super) fn follow(&mut self, dir: &Path) {
+    pub fn follow(&mut self, dir: &Path) {
         if let Some(watcher) = &mut self.watcher
             && let Err(error) = notify::Watcher::watch(watcher, dir, RecursiveMode::NonRecursive)
         {
@@ -53,7 +56,7 @@ impl Watcher {
     /// # Cancel safety
     ///
     /// A change is forgotten only if this is dropped while it waits for quiet; the caller is about to read then.
-    pub(super) async fn changed(&mut self) {
+    pub async fn changed(&mut self) {
         if self.changes.recv().await.is_none() {
             return future::pending().await;
         }
