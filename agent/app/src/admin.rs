@@ -1,8 +1,7 @@
 //! The admin socket: one JSON request a line, one JSON reply a line. Root alone may connect (mode 0600).
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
 use control::{Source, SourceReport};
 use model::Snapshot;
 use proxy::Proxy;
@@ -19,11 +18,12 @@ use tracing::{debug, warn};
 use crate::{
     answers,
     api::{AgentState, Condition, Ended, PodRow, PodState, Reply, Request, Status, Waited},
+    chain::ChainState,
     logging::LogFilter,
     metrics, neighbours, older,
     pods::PhaseBoard,
     probes::Probing,
-    run_dir::{AgentFile, RunDir, remove_if_there},
+    run_dir::{AgentFile, RunDir},
     stopped,
     tenure::Tenure,
     why,
@@ -41,6 +41,8 @@ pub struct Admin {
     pub reports: watch::Receiver<SourceReport>,
     pub board: PhaseBoard,
     pub ready: watch::Receiver<bool>,
+    /// The CNI plugin's place in the chain; `None`: it is not wanted.
+    pub chain: Option<watch::Receiver<ChainState>>,
     /// Why the cluster cannot be told which pods are captured.
     pub telling: watch::Receiver<Option<String>>,
     pub proxy: Proxy,
@@ -48,19 +50,6 @@ pub struct Admin {
     pub same_node: SameNode,
     pub log: LogFilter,
     pub tenure: Tenure,
-}
-
-/// Makes the socket, in place of the one of the agent before: at each moment there is one.
-pub fn bind(path: &Path) -> Result<UnixListener> {
-    let new = path.with_extension("new");
-    remove_if_there(&new)?;
-    let bind = || -> io::Result<_> {
-        let listener = UnixListener::bind(&new)?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
-        fs::rename(&new, path)?;
-        Ok(listener)
-    };
-    bind().with_context(|| format!("cannot listen at {}", path.display()))
 }
 
 // === impl Admin ===
@@ -151,6 +140,8 @@ impl Admin {
             };
             problems.push(format!("not ready: {why} yet"));
         }
+        let chain = self.chain.as_ref().map(|chain| chain.borrow().clone());
+        problems.extend(chain.iter().flat_map(ChainState::problems));
         problems.extend(self.telling.borrow().clone());
         problems.extend(troubles.iter().map(ToString::to_string));
         problems.extend(answers::refusals(&self.proxy.refused()));
@@ -166,6 +157,7 @@ impl Admin {
             snapshot: self.snapshot().version,
             pods: answers::count(&rows),
             connections: self.proxy.connection_count(),
+            cni: chain.and_then(|chain| Some(chain.state?.to_string())),
             probes: self.probes.borrow().sentence(matches!(self.agent.source, Source::Kubernetes { .. })),
             ended: ended
                 .map(|(reason, connections)| Ended { reason: answers::word(&reason), connections })

@@ -9,7 +9,7 @@ use capture::{
     preflight,
 };
 use control::SourceReport;
-use model::Snapshot;
+use model::{ObjectName, Snapshot};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -26,10 +26,15 @@ use crate::{
     tenure::{self, Tenure},
 };
 
+mod home;
+mod leave;
+mod plugin;
+mod ready;
 mod retire;
 mod work;
 
 use self::{
+    home::Home,
     retire::retire,
     work::{Means, Work},
 };
@@ -43,7 +48,9 @@ pub struct Options {
     pub node: String,
     pub run_dir: RunDir,
     pub config: Option<PathBuf>,
-    /// Which pod of the DaemonSet this is.
+    /// The DaemonSet that it runs in. When that is gone, an agent that is told to end leaves nothing behind.
+    pub daemonset: Option<ObjectName>,
+    /// Which of its pods this is.
     pub instance: Option<String>,
 }
 
@@ -71,7 +78,7 @@ pub async fn run(options: Options, log: LogFilter) -> Result<Ended> {
     let (publish, snapshots) = watch::channel(Arc::<Snapshot>::default());
     let (report, reports) = watch::channel(SourceReport::default());
     let (reload, reloads) = mpsc::channel(1);
-    let client = objects.client().cloned();
+    let (client, lookup) = (objects.client().cloned(), objects.lookup());
     let mut source = tokio::spawn(objects.run(publish, report, reloads));
     let mut told = pin!(until_told_to_end(&reload));
 
@@ -80,7 +87,9 @@ pub async fn run(options: Options, log: LogFilter) -> Result<Ended> {
         ended = &mut source => return Err(source_ended(ended)),
         tenure = succeed(&options, snapshots.clone()) => tenure?,
     };
-    let means = Means { cgroup_mount, own_cgroup: own_cgroup.id(), files, client, snapshots, reports, log };
+    let home = client.clone().zip(options.daemonset.clone()).map(|(client, name)| Home::follow(client, name));
+    let means =
+        Means { cgroup_mount, own_cgroup: own_cgroup.id(), files, client, lookup, snapshots, reports, log };
     let work = Work::begin(&options, &config, &tenure, means)?;
     let proxy = work.proxy.clone();
 
@@ -89,6 +98,13 @@ pub async fn run(options: Options, log: LogFilter) -> Result<Ended> {
         ended = &mut source => Some(Err(source_ended(ended))),
         () = tenure.until_lost() => None,
     };
+    let is_told = matches!(ended, Some(Ok(())));
+    if is_told
+        && let Some(home) = home
+        && home.is_gone().await
+    {
+        return work.leave(&options, &config, &tenure).await.map(|()| Ended::Told);
+    }
     let (serving, _draining) = work.end(&tenure).await;
     let ended = match ended {
         Some(ended) => ended.map(|()| Ended::Told),

@@ -63,6 +63,8 @@ pub struct Status {
     pub snapshot: u64,
     pub pods: PodCounts,
     pub connections: usize,
+    /// Where the CNI plugin is in the node's chain; `null` where none is wanted, or no agent looks.
+    pub cni: Option<String>,
     /// Whose probes reach captured pods without the proxy; `null` where nobody was found who
     /// would, and nobody is expected, or no agent looks.
     pub probes: Option<String>,

@@ -147,6 +147,20 @@ fn tell(states: &watch::Sender<ChainState>, report: Report, repaired: bool, disp
     });
 }
 
+// === impl ChainState ===
+
+impl ChainState {
+    /// What is not as it should be, one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        let failed = self.state.iter().filter(|state| matches!(state, State::Failed { .. }));
+        let sentences = failed.map(ToString::to_string).chain(self.malformed.iter().map(ToString::to_string));
+        sentences
+            .chain(self.dispute.iter().map(ToString::to_string))
+            .map(|text| format!("CNI: {text}"))
+            .collect()
+    }
+}
+
 // === impl Rewritten ===
 
 impl fmt::Display for Rewritten {

@@ -10,10 +10,11 @@ use proxy::ProxyConfig;
 use route::SameNode;
 use serde::Deserialize;
 
+mod cni;
 mod exclusions;
 mod quantity;
 
-pub use self::{exclusions::Exclusions, quantity::Quantity};
+pub use self::{cni::Cni, exclusions::Exclusions, quantity::Quantity};
 
 /// What `millstream agent --config FILE` reads.
 ///
@@ -52,6 +53,17 @@ pub use self::{exclusions::Exclusions, quantity::Quantity};
 ///                                   # the node's network namespace, pods with hostNetwork among them; off, nobody's
 /// metrics:
 ///   port: 15020                     # of the node, for GET /metrics; 0: none
+/// cni:                              # left out: no plugin is installed, and pods are captured once they run
+///   conf-dir: /etc/cni/net.d        # of the node, as the agent sees it
+///   bin-dir: /opt/cni/bin
+///   plugin: /usr/local/bin/millstream-cni   # what is copied there
+///   state-dir: /var/lib/millstream  # what the plugin goes by while no agent runs; it must survive a reboot
+///   own-conflist: false             # a conflist of our own, made from the primary's and sorted before it
+///   when-unknown: allow             # while no agent runs, pods of namespaces that are not enrolled start; refuse: they
+///                                   # wait, for their own labels may enrol them
+///   except: [kube-system]           # namespaces that never wait
+///   status-gates-node: false        # whether a node without agent is not ready for any pod
+/// startup-taint: false              # removes the taint millstream.dev/agent-not-ready from the node once it is ready
 /// steering:
 ///   marks: {captured: 0x10000000, agent: 0x20000000}
 ///   table: 15001
@@ -71,6 +83,9 @@ pub struct Config {
     pub same_node: SameNode,
     pub probes: Probes,
     pub metrics: Metrics,
+    pub cni: Option<Cni>,
+    #[serde(rename = "startup-taint")]
+    pub startup_taint: bool,
     pub steering: Steering,
 }
 

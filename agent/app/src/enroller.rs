@@ -3,6 +3,7 @@
 //! One task does it all, so that no two changes to a pod ever overlap. What takes long (the end of a released
 //! pod's connections) is waited for elsewhere and comes back as an [`Event`].
 
+mod arrive;
 mod enrol;
 mod locate;
 mod release;
@@ -22,7 +23,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{listeners::ProxyListeners, pods::PhaseBoard, tenure::Tenure};
+use crate::{arrivals::Arrival, listeners::ProxyListeners, pods::PhaseBoard, tenure::Tenure};
 
 /// How often namespaces are looked at whose end nobody announced, and failed pods are tried again at most.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -56,6 +57,8 @@ pub struct Enroller {
     pub ready: watch::Sender<bool>,
     /// Without it nothing is changed.
     pub tenure: Tenure,
+    /// For how long connections may go on, if the agent is to leave nothing behind.
+    pub leaving: watch::Receiver<Option<Duration>>,
 }
 
 /// A pod in our hands.
@@ -98,6 +101,8 @@ struct Work {
     enroller: Enroller,
     managed: HashMap<PodUid, Managed>,
     failures: HashMap<PodUid, Failure>,
+    /// Pods that the CNI plugin has told of, and that the snapshots do not show as they are yet.
+    arrived: HashMap<PodUid, Arc<Pod>>,
     releases: u64,
     sweeps: usize,
     events: mpsc::UnboundedSender<Event>,
@@ -121,18 +126,24 @@ impl Failure {
 
 impl Enroller {
     /// Works until nobody publishes snapshots any more, or another agent is to write.
-    pub async fn run(self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+    pub async fn run(
+        self,
+        mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        mut arrivals: mpsc::Receiver<Arrival>,
+    ) {
         let (events, mut incoming) = mpsc::unbounded_channel();
         let mut work = Work {
             enroller: self,
             managed: HashMap::new(),
             failures: HashMap::new(),
+            arrived: HashMap::new(),
             releases: 0,
             sweeps: 0,
             events,
         };
         // The first snapshot is empty: nothing may be concluded from it.
         let tenure = work.enroller.tenure.clone();
+        let mut leaving = work.enroller.leaving.clone();
         tokio::select! {
             known = snapshots.wait_for(|s| s.version > 0) => if known.is_err() { return },
             () = tenure.until_lost() => return,
@@ -147,6 +158,7 @@ impl Enroller {
             work.note_readiness();
             tokio::select! {
                 () = tenure.until_lost() => return,
+                Ok(()) = leaving.changed() => break,
                 changed = snapshots.changed() => {
                     if changed.is_err() {
                         return;
@@ -155,6 +167,7 @@ impl Enroller {
                     work.follow(&snapshot).await;
                 }
                 Some(event) = incoming.recv() => work.on(event).await,
+                Some(arrival) = arrivals.recv() => work.welcome(arrival).await,
                 _ = sweep.tick() => {
                     let snapshot = snapshots.borrow().clone();
                     work.forget_the_gone().await;
@@ -166,6 +179,10 @@ impl Enroller {
                 }
             }
         }
+        let drain = *leaving.borrow();
+        if let Some(drain) = drain {
+            work.leave(drain, &mut incoming).await;
+        }
     }
 }
 
@@ -174,6 +191,7 @@ impl Enroller {
 impl Work {
     /// Brings every pod of the node to where the snapshot wants it.
     async fn follow(&mut self, snapshot: &Snapshot) {
+        self.forget_shown(snapshot);
         let pods = self.wanted(snapshot);
         let unwanted: Vec<PodUid> =
             self.managed.keys().filter(|uid| !pods.iter().any(|p| p.uid == **uid)).cloned().collect();
@@ -202,10 +220,10 @@ impl Work {
         }
     }
 
-    /// In name order.
+    /// Those that the snapshot shows, in name order, and those that have just arrived.
     fn wanted(&self, snapshot: &Snapshot) -> Vec<Arc<Pod>> {
-        let pods = snapshot.pods_on(&self.enroller.node).into_iter();
-        pods.filter(|pod| pod.is_enrolled()).cloned().collect()
+        let shown = snapshot.pods_on(&self.enroller.node).into_iter().filter(|pod| pod.is_enrolled());
+        shown.chain(self.arrived.values()).cloned().collect()
     }
 
     /// Ready once, and then for good: what fails later is told as it is.

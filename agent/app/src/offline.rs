@@ -66,6 +66,7 @@ impl Offline {
             snapshot: 0,
             pods: answers::count(&self.rows()),
             connections: 0,
+            cni: None,
             probes: None,
             ended: Vec::new(),
             refused: self.report.refusals.iter().map(ToString::to_string).collect(),

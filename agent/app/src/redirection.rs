@@ -24,6 +24,8 @@ pub(crate) struct Redirection {
     pub(crate) board: PhaseBoard,
     /// Why the cluster is not told; `None` while all is well.
     pub(crate) trouble: watch::Sender<Option<String>>,
+    /// Whether the agent is to leave nothing behind.
+    pub(crate) leaving: watch::Receiver<Option<Duration>>,
 }
 
 /// What was told.
@@ -38,8 +40,8 @@ struct Told {
 // === impl Redirection ===
 
 impl Redirection {
-    /// Works until nobody publishes snapshots any more.
-    pub(crate) async fn run(self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+    /// Works until nobody publishes snapshots any more, or the last annotation is gone because the agent leaves.
+    pub(crate) async fn run(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
         let mut board = self.board.watch();
         let mut told = Told::default();
         loop {
@@ -48,7 +50,11 @@ impl Redirection {
             let result = self.tell(&snapshot, &phases, &mut told).await;
             let has_failed = result.is_err();
             self.note(result.err());
+            if !has_failed && self.leaving.borrow().is_some() {
+                return;
+            }
             tokio::select! {
+                Ok(()) = self.leaving.changed() => {}
                 changed = snapshots.changed() => if changed.is_err() { return },
                 _ = board.changed() => {}
                 () = sleep(BACKOFF), if has_failed => {}
@@ -77,7 +83,8 @@ impl Redirection {
 
     async fn annotate(&self, pod: &Pod, phase: Option<&Phase>, told: &mut Told) -> Result<(), WriteError> {
         let known = told.annotations.get(&pod.uid).copied().unwrap_or(pod.redirection.as_deref());
-        let Some(value) = wanted(pod, phase).filter(|value| *value != known) else { return Ok(()) };
+        let wanted = if self.leaving.borrow().is_some() { Some(None) } else { wanted(pod, phase) };
+        let Some(value) = wanted.filter(|value| *value != known) else { return Ok(()) };
         self.writer.annotate(&pod.name, &pod.uid, value).await?;
         debug!(pod = %pod.name, value, "Annotation written");
         told.annotations.insert(pod.uid.clone(), value);

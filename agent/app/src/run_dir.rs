@@ -5,6 +5,7 @@
 //! RUN_DIR/agent.lock   held by the agent that writes
 //! RUN_DIR/drain.lock   shared by those that have stepped down and have connections
 //! RUN_DIR/admin.sock   asks it
+//! RUN_DIR/cni.sock     where the CNI plugin asks it
 //! RUN_DIR/journal/     what was changed in each captured pod
 //! RUN_DIR/verifier/    of each eBPF program that the kernel refused, what its verifier said
 //! ```
@@ -78,6 +79,10 @@ impl RunDir {
         self.0.join("admin.sock")
     }
 
+    pub fn cni_socket(&self) -> PathBuf {
+        self.0.join(cni::ask::SOCKET)
+    }
+
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal")
     }
@@ -119,7 +124,7 @@ impl RunDir {
 
     /// Removes what an agent left, after its pods are restored.
     pub fn remove(&self) -> Result<()> {
-        for name in ["agent.json", "agent.lock", "drain.lock", "admin.sock"] {
+        for name in ["agent.json", "agent.lock", "drain.lock", "admin.sock", cni::ask::SOCKET] {
             remove_if_there(&self.0.join(name))?;
         }
         match fs::remove_dir_all(self.verifier_logs()) {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use control::{FileSource, KubernetesSource, Source, SourceReport, kubernetes::Client};
+use control::{
+    FileSource, KubernetesSource, Source, SourceReport,
+    kubernetes::{Client, PodLookup},
+};
 use model::Snapshot;
 use tokio::sync::{mpsc, watch};
 
@@ -35,6 +38,14 @@ impl Objects {
         match self {
             Self::File(_) => None,
             Self::Kubernetes(source) => Some(source.client()),
+        }
+    }
+
+    /// Asks it for single pods.
+    pub fn lookup(&self) -> Option<PodLookup> {
+        match self {
+            Self::File(_) => None,
+            Self::Kubernetes(source) => Some(source.lookup()),
         }
     }
 

@@ -6,6 +6,7 @@ use app::agent::Source;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::SignedDuration;
+use model::ObjectName;
 
 use crate::output::Format;
 
@@ -152,6 +153,9 @@ pub(crate) struct AgentOptions {
     /// One JSON object a line instead of text
     #[arg(long)]
     pub(crate) log_json: bool,
+    /// The DaemonSet that it runs in: when that is gone, an agent that ends leaves nothing on the node
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "MILLSTREAM_DAEMONSET", value_parser = object)]
+    pub(crate) daemonset: Option<ObjectName>,
     /// Which pod of the DaemonSet this is, for `wait ready --instance`
     #[arg(long, value_name = "ID", env = "MILLSTREAM_INSTANCE")]
     pub(crate) instance: Option<String>,
@@ -193,6 +197,11 @@ pub(crate) enum Condition {
     Captured { pod: String },
     /// The pod is not captured, and nothing of it is left
     Released { pod: String },
+}
+
+fn object(text: &str) -> Result<ObjectName, String> {
+    let (namespace, name) = text.split_once('/').ok_or("say NAMESPACE/NAME")?;
+    Ok(ObjectName::new(namespace, name))
 }
 
 /// The name becomes part of paths under /sys/fs/bpf and of a cgroup.

@@ -23,7 +23,7 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
 
 fn text(status: &Status) -> String {
     let Status { node, agent, pid, version, source, pods, connections, ended, probes, snapshot, .. } = status;
-    let Status { generation, refused, uncapturable, problems, .. } = status;
+    let Status { generation, cni, refused, uncapturable, problems, .. } = status;
     let agent = match (agent, pid) {
         (AgentState::Running, Some(pid)) => {
             format!("running (PID {pid}), version {version}, generation {generation}")
@@ -52,6 +52,7 @@ fn text(status: &Status) -> String {
         ["pods".to_owned(), pods],
         ["connections".to_owned(), format!("{connections} open; ended: {ended}")],
     ];
+    rows.extend(cni.iter().map(|place| ["CNI".to_owned(), place.clone()]));
     rows.extend(probes.iter().map(|whose| ["probes".to_owned(), whose.clone()]));
     rows.extend(refused.iter().map(|refusal| ["refused".to_owned(), refusal.clone()]));
     rows.extend(uncapturable.iter().map(|pod| ["not captured".to_owned(), pod.clone()]));

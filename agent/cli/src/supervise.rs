@@ -56,7 +56,9 @@ pub(crate) fn run(command: &[OsString]) -> Result<Outcome> {
         let (status, was_told) = watch(start(command)?, &signals)?;
         match next(status, begun.elapsed(), was_told) {
             Next::End(code) => std::process::exit(code),
-            Next::Again => error!(%status, after = ?begun.elapsed(), "The agent has crashed; it is started again"),
+            Next::Again => {
+                error!(%status, after = ?begun.elapsed(), "The agent has crashed; it is started again")
+            }
         }
         pause = if FORGOTTEN < begun.elapsed() { SHORTEST_PAUSE } else { pause };
         std::thread::sleep(pause);

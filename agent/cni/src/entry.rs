@@ -91,7 +91,7 @@ impl Default for Entry {
 // === impl Own ===
 
 impl Own {
-    pub(crate) fn is_agent(&self, namespace: &str, name: &str) -> bool {
+    pub fn is_agent(&self, namespace: &str, name: &str) -> bool {
         let suffix = name.strip_prefix(self.daemon_set.as_str()).and_then(|rest| rest.strip_prefix('-'));
         namespace == self.namespace
             && suffix.is_some_and(|s| s.len() == SUFFIX && s.bytes().all(|b| b.is_ascii_alphanumeric()))

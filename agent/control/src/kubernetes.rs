@@ -32,19 +32,23 @@ use crate::{
 
 mod backoff;
 mod connect;
+mod daemon_set;
 mod event;
 mod lookup;
 mod policies;
 mod request;
 mod status_writer;
+mod taint;
 mod view;
 mod watcher;
 mod watches;
 
 pub use self::{
     connect::ConnectError,
+    daemon_set::OwnDaemonSet,
     lookup::{LookupError, PodLookup},
     status_writer::{StatusWriter, WriteError},
+    taint::remove_startup_taint,
 };
 use self::{view::View, watches::Watches};
 

@@ -1,24 +1,25 @@
 //! What only the agent does that may write.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use capture::{Capture, Programs, Pulse};
+use capture::{Capture, Pins, Programs, Pulse};
 use control::{
     SourceReport,
-    kubernetes::{Client, StatusWriter},
+    kubernetes::{Client, PodLookup, StatusWriter},
 };
 use model::Snapshot;
 use proxy::Proxy;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
 };
 use tracing::info;
 
-use super::Options;
+use super::{Options, plugin, ready};
 use crate::{
-    admin::{self, Admin},
+    admin::Admin,
+    arrivals::Arrivals,
     canary,
     config::{Config, positive},
     enroller::Enroller,
@@ -29,6 +30,7 @@ use crate::{
     probes,
     redirection::Redirection,
     run_dir::AgentFile,
+    socket,
     tenure::{Draining, Tenure},
 };
 
@@ -38,6 +40,7 @@ pub(super) struct Means {
     pub(super) own_cgroup: u64,
     pub(super) files: u64,
     pub(super) client: Option<Client>,
+    pub(super) lookup: Option<PodLookup>,
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     pub(super) reports: watch::Receiver<SourceReport>,
     pub(super) log: LogFilter,
@@ -46,31 +49,28 @@ pub(super) struct Means {
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) proxy: Proxy,
-    enrolling: JoinHandle<()>,
-    /// What may be left at any moment: it tells, and changes nothing on the node.
-    telling: JoinSet<()>,
-    serving: JoinHandle<()>,
+    pub(super) enrolling: JoinHandle<()>,
+    /// Keeps the CNI plugin in its place and answers it; serves metrics.
+    pub(super) keeping: JoinSet<()>,
+    /// Tells the cluster which pods are captured.
+    pub(super) telling: Option<JoinHandle<()>>,
+    /// Answers the command line.
+    pub(super) serving: JoinHandle<()>,
+    /// For how long connections may go on, once the agent is to leave nothing behind.
+    pub(super) leaving: watch::Sender<Option<Duration>>,
 }
+
+/// Questions of new pods that wait for the enroller.
+const QUEUE: usize = 64;
 
 // === impl Work ===
 
 impl Work {
     /// Takes the links, and puts its own listeners into the slots of the pods.
     pub(super) fn begin(options: &Options, config: &Config, tenure: &Tenure, means: Means) -> Result<Self> {
-        let Means { cgroup_mount, own_cgroup, files, client, snapshots, reports, log } = means;
+        let Means { cgroup_mount, own_cgroup, files, client, lookup, snapshots, reports, log } = means;
         let (run_dir, node) = (&options.run_dir, Arc::<str>::from(options.node.as_str()));
-        let agent = Arc::new(AgentFile {
-            node: options.node.clone(),
-            pid: std::process::id(),
-            generation: tenure.generation(),
-            instance: options.instance.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            source: options.source.clone().absolute()?,
-            config: options.config.as_deref().map(std::path::absolute).transpose()?,
-            pins: capture::Pins::of_node(&options.node).root().to_owned(),
-            cgroup: cgroup_mount,
-            steering: config.steering,
-        });
+        let agent = Arc::new(agent_file(options, config, tenure, cgroup_mount)?);
         run_dir.write(&agent)?;
         let capture_config = agent.capture_config(run_dir);
         let mut programs = Programs::attach(&capture_config)?;
@@ -85,7 +85,9 @@ impl Work {
         let pulse = Pulse::open(&capture_config.pins)?;
         canary::start(&proxy, pulse, positive(config.canary.dead_after), tenure.clone())?;
         let board = PhaseBoard::new();
-        let (ready, is_ready) = watch::channel(false);
+        let (enrolled, are_enrolled) = watch::channel(false);
+        let (leaving, is_leaving) = watch::channel(None);
+        let (arrive, arrivals) = mpsc::channel(QUEUE);
         let capture = Arc::new(Capture::new(capture_config, programs)?);
         let probes = probes::start(capture.clone(), config.probes, tenure.clone())?;
         let enroller = Enroller {
@@ -95,24 +97,44 @@ impl Work {
             board: board.clone(),
             release_drain: positive(config.drain.release),
             linger: positive(config.drain.linger),
-            ready,
+            ready: enrolled,
             tenure: tenure.clone(),
+            leaving: is_leaving.clone(),
         };
-        let enrolling = tokio::spawn(enroller.run(snapshots.clone()));
-        let mut telling = JoinSet::new();
-        let (trouble, told) = watch::channel(None);
-        if let Some(client) = client {
-            let writer = StatusWriter::new(client, &options.node);
-            let redirection = Redirection { node, writer, board: board.clone(), trouble };
-            telling.spawn(redirection.run(snapshots.clone()));
+        let enrolling = tokio::spawn(enroller.run(snapshots.clone(), arrivals));
+
+        let mut keeping = JoinSet::new();
+        let chain = match &config.cni {
+            Some(cni) => {
+                let arrivals = Arrivals {
+                    snapshots: snapshots.clone(),
+                    lookup,
+                    enroller: arrive,
+                    entry: plugin::entry(cni, options),
+                };
+                Some(plugin::keep(cni, arrivals, &run_dir.cni_socket(), &mut keeping)?)
+            }
+            None => None,
+        };
+        let ready = ready::when(are_enrolled, chain.clone(), &mut keeping);
+        if let Some(client) = client.clone().filter(|_| config.startup_taint) {
+            keeping.spawn(ready::untaint(client, options.node.clone(), ready.clone()));
         }
+        let (trouble, told) = watch::channel(None);
+        let telling = client.map(|client| {
+            let writer = StatusWriter::new(client, &options.node);
+            let redirection =
+                Redirection { node, writer, board: board.clone(), trouble, leaving: is_leaving };
+            tokio::spawn(redirection.run(snapshots.clone()))
+        });
         let admin = Admin {
             run_dir: run_dir.clone(),
             agent,
             snapshots,
             reports,
             board,
-            ready: is_ready,
+            ready,
+            chain,
             telling: told,
             proxy: proxy.clone(),
             probes,
@@ -123,23 +145,46 @@ impl Work {
         if config.metrics.port != 0 {
             let asked = admin.clone();
             let page = Arc::new(move || metrics::page(&asked.metrics()));
-            telling.spawn(metrics::serve(config.metrics.port, page));
+            keeping.spawn(metrics::serve(config.metrics.port, page));
         }
-        let serving = tokio::spawn(admin.serve(admin::bind(&run_dir.socket())?));
+        let serving = tokio::spawn(admin.serve(socket::bind(&run_dir.socket())?));
         info!(
             node = %options.node, pid = std::process::id(), generation = tenure.generation(), files, connections,
             "Agent started"
         );
-        Ok(Self { proxy, enrolling, telling, serving })
+        Ok(Self { proxy, enrolling, keeping, telling, serving, leaving })
     }
 
     /// Finishes what is in hand, and lets the next agent write. What is left still answers questions, until it is
     /// aborted or the process ends.
     pub(super) async fn end(mut self, tenure: &Tenure) -> (JoinHandle<()>, Draining) {
         tenure.step_down();
+        self.keeping.shutdown().await;
         // It returns by itself; if it panicked, it writes no more either.
         let _ended = self.enrolling.await;
-        self.telling.shutdown().await;
+        if let Some(telling) = self.telling {
+            telling.abort();
+        }
         (self.serving, tenure.end())
     }
+}
+
+fn agent_file(
+    options: &Options,
+    config: &Config,
+    tenure: &Tenure,
+    cgroup_mount: PathBuf,
+) -> Result<AgentFile> {
+    Ok(AgentFile {
+        node: options.node.clone(),
+        pid: std::process::id(),
+        generation: tenure.generation(),
+        instance: options.instance.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        source: options.source.clone().absolute()?,
+        config: options.config.as_deref().map(std::path::absolute).transpose()?,
+        pins: Pins::of_node(&options.node).root().to_owned(),
+        cgroup: cgroup_mount,
+        steering: config.steering,
+    })
 }

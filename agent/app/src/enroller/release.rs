@@ -1,9 +1,12 @@
 //! Letting go: of pods that are not wanted any more, of those that are gone, and of what an earlier agent left.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use model::{PodUid, Snapshot};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tracing::{info, warn};
 
 use super::{Event, Failure, SWEEP, State, Work, chain};
@@ -35,6 +38,33 @@ impl Work {
             // Over or not, what is left then is ended.
             let _over = timeout(drain.max(linger), proxy.until_quiet(&uid, linger)).await;
             let _agent_ended = events.send(Event::Drained(uid, number));
+        });
+    }
+
+    /// Lets go of every pod; connections may go on for so long.
+    pub(super) async fn leave(&mut self, drain: Duration, incoming: &mut mpsc::UnboundedReceiver<Event>) {
+        self.enroller.release_drain = drain;
+        let uids: Vec<PodUid> = self.managed.keys().cloned().collect();
+        for uid in uids {
+            self.release(&uid).await;
+            // One that was being released already has the time that it had before.
+            self.hurry(&uid, drain);
+        }
+        while !self.managed.is_empty()
+            && let Some(event) = incoming.recv().await
+        {
+            self.on(event).await;
+        }
+    }
+
+    fn hurry(&self, uid: &PodUid, drain: Duration) {
+        let Some(State::Releasing(number)) = self.managed.get(uid).map(|managed| managed.state) else {
+            return;
+        };
+        let (uid, events) = (uid.clone(), self.events.clone());
+        tokio::spawn(async move {
+            sleep(drain).await;
+            let _done_already = events.send(Event::Drained(uid, number));
         });
     }
 
@@ -71,6 +101,7 @@ impl Work {
 
     /// Our descriptors and listeners hold a namespace alive whose end nobody announced.
     pub(super) async fn forget_the_gone(&mut self) {
+        self.arrived.retain(|_, pod| pod.netns.as_deref().is_some_and(Path::exists));
         let gone: Vec<PodUid> = self
             .managed
             .iter()
@@ -83,6 +114,7 @@ impl Work {
     }
 
     pub(super) async fn forget(&mut self, uid: &PodUid, why: &str) {
+        self.arrived.remove(uid);
         let Some(managed) = self.managed.remove(uid) else {
             return;
         };

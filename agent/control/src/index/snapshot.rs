@@ -7,8 +7,8 @@ use std::{
 };
 
 use model::{
-    Endpoint, EndpointAddr, EndpointState, Enrolment, ObjectName, Pod, PodUid, Service, ServicePort, Snapshot,
-    SnapshotBuilder,
+    Endpoint, EndpointAddr, EndpointState, Enrolment, ObjectName, Pod, PodUid, Service, ServicePort,
+    Snapshot, SnapshotBuilder,
 };
 
 use super::{

@@ -1,0 +1,182 @@
+//! New pods: what the CNI plugin asks of each before its first container starts.
+//!
+//! ```text
+//! millstream-cni ──Add──► who is it? (API server) ──enrolled──► enroller ──captured──► Answer
+//!                             └ not to be reached: its namespace decides
+//! ```
+//!
+//! Root alone may ask (mode 0600, `SO_PEERCRED`): whoever asks names network namespaces that are to be entered.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use cni::{
+    ask::{Answer, Attachment, LONGEST_LINE, Request},
+    entry::{Entry, WhenUnknown},
+};
+use control::kubernetes::PodLookup;
+use model::{Enrolment, ObjectName, Pod, Snapshot, WhenAgentDown};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+use tracing::{debug, info, warn};
+
+/// The plugin waits for 30 s; what we cannot answer in that time must not look like silence.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// A request is there whole as soon as somebody has connected.
+const LONGEST_QUESTION: Duration = Duration::from_secs(5);
+
+/// Between tries to accept, where there are no descriptors.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Asks on behalf of new pods.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrivals {
+    pub(crate) snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// `None`: all that is known of pods is in the snapshots.
+    pub(crate) lookup: Option<PodLookup>,
+    pub(crate) enroller: mpsc::Sender<Arrival>,
+    pub(crate) entry: Entry,
+}
+
+/// A pod to be captured before it starts.
+#[derive(Debug)]
+pub struct Arrival {
+    /// With its addresses, and where its network namespace is.
+    pub pod: Pod,
+    pub captured: oneshot::Sender<Result<(), String>>,
+}
+
+// === impl Arrivals ===
+
+impl Arrivals {
+    pub(crate) async fn serve(self, listener: UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let arrivals = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = arrivals.converse(stream).await {
+                            debug!(%error, "A CNI plugin has hung up");
+                        }
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "The CNI socket cannot accept");
+                    tokio::time::sleep(BACKOFF).await;
+                }
+            }
+        }
+    }
+
+    async fn converse(&self, stream: UnixStream) -> io::Result<()> {
+        let peer = stream.peer_cred()?.uid();
+        if peer != nix::unistd::geteuid().as_raw() {
+            warn!(uid = peer, "Not root, and not answered at the CNI socket");
+            return Ok(());
+        }
+        let (read, mut write) = stream.into_split();
+        let mut line = String::new();
+        timeout(LONGEST_QUESTION, BufReader::new(read.take(LONGEST_LINE)).read_line(&mut line)).await??;
+        let answer = match serde_json::from_str::<Request>(&line) {
+            Ok(Request::Status) => Answer::Ready,
+            Ok(Request::Add(attachment)) => self.add(attachment).await,
+            Ok(Request::Check(attachment)) => self.add(attachment).await,
+            Err(e) => Answer::Refused {
+                why: format!("the agent cannot read what its plugin asks ({e})"),
+                remedy: "are agent and plugin of one version? The agent installs its own when it starts"
+                    .to_owned(),
+            },
+        };
+        let mut line = serde_json::to_vec(&answer)?;
+        line.push(b'\n');
+        write.write_all(&line).await
+    }
+
+    async fn add(&self, attachment: Attachment) -> Answer {
+        let name = ObjectName::new(&attachment.namespace, &attachment.name);
+        if self.entry.own.is_agent(&attachment.namespace, &attachment.name) {
+            return Answer::NotEnrolled { because: "it is an agent".to_owned() };
+        }
+        let answer = match self.look_up(&name, &attachment).await {
+            Ok(Some(pod)) => self.meet(pod, attachment.netns).await,
+            Ok(None) => Answer::NotEnrolled { because: "there is no such pod any more".to_owned() },
+            Err(why) => self.decide_by_namespace(&name, &why),
+        };
+        info!(pod = %name, ?answer, "New pod");
+        answer
+    }
+
+    /// The API server knows best: of a pod that was made just now, and of a label that was set just before it, a watch
+    /// may not have told yet.
+    async fn look_up(&self, name: &ObjectName, attachment: &Attachment) -> Result<Option<Pod>, String> {
+        let Some(lookup) = &self.lookup else {
+            return Ok(self.snapshots.borrow().pod_by_name(name).map(|pod| (**pod).clone()));
+        };
+        match lookup.pod(name, &attachment.ips).await {
+            Ok(Some(pod)) if !is_meant(&pod, attachment.uid.as_deref()) => {
+                Err("the API server knows another pod of that name".to_owned())
+            }
+            Ok(pod) => Ok(pod),
+            Err(e) => Err(format!("{:#}", anyhow::Error::from(e))),
+        }
+    }
+
+    async fn meet(&self, mut pod: Pod, netns: PathBuf) -> Answer {
+        if let Enrolment::NotEnrolled(why) = &pod.enrolment {
+            return Answer::NotEnrolled { because: why.to_string() };
+        }
+        let when_agent_down = pod.when_agent_down;
+        pod.netns = Some(netns);
+        let (captured, is_captured) = oneshot::channel();
+        let asked = async {
+            let ending = || "the agent is ending".to_owned();
+            self.enroller.send(Arrival { pod, captured }).await.map_err(|_| ending())?;
+            is_captured.await.map_err(|_| ending())?
+        };
+        match timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late())) {
+            Ok(()) => Answer::Captured,
+            Err(because) if when_agent_down == WhenAgentDown::Open => Answer::Later { because },
+            Err(why) => Answer::Refused {
+                why: format!("it cannot be captured, and must not start outside the mesh: {why}"),
+                remedy: "see `millstream status` on the node; the kubelet tries again by itself".to_owned(),
+            },
+        }
+    }
+
+    /// As the plugin would without us, but that we know the namespaces as they are now.
+    fn decide_by_namespace(&self, name: &ObjectName, why: &str) -> Answer {
+        let snapshot = self.snapshots.borrow();
+        let remedy = || "is the API server well? The kubelet tries again by itself".to_owned();
+        let is_listed = self.entry.own.namespace == *name.namespace
+            || self.entry.except.iter().any(|namespace| **namespace == *name.namespace);
+        match snapshot.enrolled_namespaces().get(&name.namespace) {
+            Some(WhenAgentDown::Closed) => Answer::Refused {
+                why: format!(
+                    "its namespace is enrolled and closed, and whether the pod itself is cannot be told: {why}"
+                ),
+                remedy: remedy(),
+            },
+            Some(WhenAgentDown::Open) => Answer::Later { because: why.to_owned() },
+            None if snapshot.version == 0 || self.entry.when_unknown == WhenUnknown::Refuse && !is_listed => {
+                Answer::Refused {
+                    why: format!("whether the pod is enrolled cannot be told: {why}"),
+                    remedy: remedy(),
+                }
+            }
+            None => Answer::NotEnrolled { because: format!("its namespace is not enrolled ({why})") },
+        }
+    }
+}
+
+/// A static pod is known to its kubelet by another UID than to the API server.
+fn is_meant(pod: &Pod, uid: Option<&str>) -> bool {
+    uid.is_none_or(|uid| pod.uid.as_str() == uid || pod.runtime_uid.as_deref() == Some(uid))
+}
+
+fn late() -> String {
+    format!("the agent has not come to it within {} s", PATIENCE.as_secs())
+}
