@@ -14,6 +14,7 @@ mod build;
 mod cluster;
 mod demo;
 mod ebpf;
+mod image;
 mod lab;
 mod lint;
 mod place;
@@ -41,6 +42,8 @@ enum Command {
     Setup(setup::Args),
     /// Build the eBPF programs, then the `millstream` binary with the programs inside
     Build(build::Args),
+    /// Put the product into an image for containers: target/image/millstream.tar
+    Image(image::Args),
     /// Show the product at work: two services in pods of a lab, before and after the label
     Demo(demo::Args),
     /// Run the tests: of pure parts, of the agent in a lab, and of the lab on other kernels
@@ -72,6 +75,7 @@ fn run(command: &Command) -> Result<()> {
     match command {
         Command::Setup(args) => setup::command(&workspace, args),
         Command::Build(args) => build::run(&workspace, args),
+        Command::Image(args) => image::run(&workspace, args),
         Command::Demo(args) => demo::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Lint => lint::run(&workspace),
