@@ -11,6 +11,7 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod build;
+mod chart;
 mod cluster;
 mod demo;
 mod ebpf;
@@ -44,6 +45,8 @@ enum Command {
     Build(build::Args),
     /// Put the product into an image for containers: target/image/millstream.tar
     Image(image::Args),
+    /// Render the plain manifests, daemonset/millstream.yaml, from the chart
+    Chart(chart::Args),
     /// Show the product at work: two services in pods of a lab, before and after the label
     Demo(demo::Args),
     /// Run the tests: of pure parts, of the agent in a lab, and of the lab on other kernels
@@ -76,6 +79,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Setup(args) => setup::command(&workspace, args),
         Command::Build(args) => build::run(&workspace, args),
         Command::Image(args) => image::run(&workspace, args),
+        Command::Chart(args) => chart::run(&workspace, args),
         Command::Demo(args) => demo::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Lint => lint::run(&workspace),

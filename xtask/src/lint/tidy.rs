@@ -11,7 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
@@ -22,7 +22,8 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("capture", &["model", "netns", "abi"]),
     ("proxy", &["model", "netns", "route", "timeslice"]),
     ("app", &["model", "netns", "route", "control", "capture", "proxy", "abi", "verdict", "timeslice"]),
-    ("cli", &["app", "model", "capture"]),
+    ("install", &[]),
+    ("cli", &["app", "install", "model", "capture"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),
     ("cluster", &["harness", "oci"]),
