@@ -57,7 +57,12 @@ impl Default for Installation {
 
 impl Agents {
     /// Waits until each node has an agent of the newest kind that is ready.
-    pub async fn ready(of: &Installation, client: &Client, patience: Duration, tell: Tell<'_>) -> Result<(), Error> {
+    pub async fn ready(
+        of: &Installation,
+        client: &Client,
+        patience: Duration,
+        tell: Tell<'_>,
+    ) -> Result<(), Error> {
         let mut agents = Self::default();
         let followed = agents.follow(of, client, tell, Self::is_rolled_out);
         match timeout(patience, followed).await {
@@ -67,7 +72,12 @@ impl Agents {
     }
 
     /// Waits until the last one has gone.
-    pub async fn gone(of: &Installation, client: &Client, patience: Duration, tell: Tell<'_>) -> Result<(), Error> {
+    pub async fn gone(
+        of: &Installation,
+        client: &Client,
+        patience: Duration,
+        tell: Tell<'_>,
+    ) -> Result<(), Error> {
         let mut agents = Self::default();
         let are_gone = |agents: &Self| agents.daemonset.objects.is_empty() && agents.pods.objects.is_empty();
         match timeout(patience, agents.follow(of, client, tell, are_gone)).await {
@@ -163,7 +173,9 @@ impl Agents {
         });
         let mut left: Vec<_> = left.collect();
         if left.is_empty() {
-            left.push(format!("the DaemonSet {namespace}/{name} is still there; is the garbage collector running?"));
+            left.push(format!(
+                "the DaemonSet {namespace}/{name} is still there; is the garbage collector running?"
+            ));
         }
         left
     }

@@ -27,7 +27,9 @@ pub enum Error {
     Forbidden { what: String, status: Box<Status> },
     #[error("cannot {what}; is the API server there, and is it 1.30 or newer?")]
     Request { what: String, source: kube::Error },
-    #[error("Helm has installed this, as release {release:?} of namespace {namespace}: use `helm {instead} {release}`")]
+    #[error(
+        "Helm has installed this, as release {release:?} of namespace {namespace}: use `helm {instead} {release}`"
+    )]
     OfHelm { release: String, namespace: String, instead: &'static str },
     #[error("not done in time: {}", left.join("; "))]
     Late { left: Vec<String> },

@@ -12,16 +12,16 @@
 //! In reading order:
 #![forbid(unsafe_code)]
 
-mod connect;
-/// PURE: the objects.
-mod manifests;
-/// Puts them there.
-mod apply;
 /// The DaemonSet and its pods, followed while they come and go.
 mod agents;
+/// Puts them there.
+mod apply;
+mod connect;
+mod error;
+/// PURE: the objects.
+mod manifests;
 /// Takes them away.
 mod remove;
-mod error;
 
 pub use self::{
     agents::{Agents, Installation},

@@ -19,8 +19,12 @@ use crate::{
 };
 
 /// What every namespace has, and what passes by itself.
-const OF_EVERY_NAMESPACE: [(&str, &str); 4] =
-    [("ConfigMap", "kube-root-ca.crt"), ("ConfigMap", "openshift-service-ca.crt"), ("ServiceAccount", "default"), ("Event", "")];
+const OF_EVERY_NAMESPACE: [(&str, &str); 4] = [
+    ("ConfigMap", "kube-root-ca.crt"),
+    ("ConfigMap", "openshift-service-ca.crt"),
+    ("ServiceAccount", "default"),
+    ("Event", ""),
+];
 
 /// Deletes the DaemonSet and waits until each agent has cleaned its node and gone.
 pub async fn remove_agents(
@@ -35,7 +39,9 @@ pub async fn remove_agents(
     let deleted = found(daemonsets.delete(name, &DeleteParams::foreground()).await);
     let was_there = deleted.map_err(Error::of(format!("delete daemonset {namespace}/{name}")))?;
     tell(&match was_there {
-        true => format!("daemonset {namespace}/{name} is being deleted: each agent releases its pods and cleans its node"),
+        true => format!(
+            "daemonset {namespace}/{name} is being deleted: each agent releases its pods and cleans its node"
+        ),
         false => format!("there is no daemonset {namespace}/{name}"),
     });
     Agents::gone(of, client, patience, tell).await
@@ -63,7 +69,12 @@ pub async fn remove(
     remove_namespace(client, &of.namespace, end.saturating_duration_since(Instant::now()), tell).await
 }
 
-async fn remove_namespace(client: &Client, namespace: &str, patience: Duration, tell: Tell<'_>) -> Result<(), Error> {
+async fn remove_namespace(
+    client: &Client,
+    namespace: &str,
+    patience: Duration,
+    tell: Tell<'_>,
+) -> Result<(), Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let what = format!("delete namespace {namespace}");
     let Some(there) = namespaces.get_opt(namespace).await.map_err(Error::of(&*what))? else {
