@@ -39,7 +39,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let manifests = format!("{HEAD}{rendered}");
     let path = workspace.root.join(MANIFESTS);
     if args.check {
-        let committed = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let committed =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(committed == manifests, "{MANIFESTS} is not what the chart renders: run `cargo xtask chart`");
         return Ok(());
     }

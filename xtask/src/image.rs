@@ -90,6 +90,7 @@ fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
     let cargo_home = cargo_home.parent().context("cargo has no folder")?;
     let flags = [
         "-Ctarget-feature=+crt-static".to_owned(),
+        "-Cstrip=symbols".to_owned(),
         // So that it does not matter where it was built.
         format!("--remap-path-prefix={}=/millstream", workspace.root.display()),
         format!("--remap-path-prefix={}=/cargo", cargo_home.display()),
@@ -105,7 +106,6 @@ fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")).env_remove("RUSTFLAGS");
     cargo.env(format!("CARGO_PROFILE_{profile}_DEBUG"), "none");
-    cargo.env(format!("CARGO_PROFILE_{profile}_STRIP"), "symbols");
     shell::run(&mut cargo)?;
     Ok(workspace.target.join(&target).join(folder))
 }

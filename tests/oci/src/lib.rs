@@ -97,7 +97,9 @@ impl Layer {
 
     pub fn link(&mut self, name: &str, target: &str) -> Result<()> {
         let mut header = header(EntryType::Symlink, 0o777, 0);
-        self.0.append_link(&mut header, name, target).with_context(|| format!("cannot add {name} to the image"))
+        self.0
+            .append_link(&mut header, name, target)
+            .with_context(|| format!("cannot add {name} to the image"))
     }
 }
 

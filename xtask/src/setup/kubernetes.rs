@@ -149,7 +149,8 @@ fn gather(pins: &Path, programs: &Path) -> Result<()> {
         for entry in groups.iter().map(fs::read_dir).collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             let program = entry?.path();
             let name = program.file_name().context("a program without a name")?;
-            fs::hard_link(&program, part.join(name)).with_context(|| format!("link {}", program.display()))?;
+            fs::hard_link(&program, part.join(name))
+                .with_context(|| format!("link {}", program.display()))?;
         }
         Ok(())
     })
@@ -202,7 +203,9 @@ impl Group {
     fn build(&self, go: &Go, pins: &Path, into: &Path) -> Result<()> {
         let version = self.pinned_version(pins)?;
         for (name, package) in self.programs {
-            shell::step(&format!("build {name} {version}, once; a whole cluster takes eight minutes on two cores"));
+            shell::step(&format!(
+                "build {name} {version}, once; a whole cluster takes eight minutes on two cores"
+            ));
             let begin = Instant::now();
             let mut command = go.build(pins);
             command.arg("-ldflags").arg(self.linker_flags(&version)).arg("-tags").arg(self.tags);
