@@ -7,7 +7,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams},
     core::DynamicObject,
-    discovery::{Discovery, Scope, verbs},
+    discovery::{ApiGroup, Discovery, Scope, verbs},
     runtime::wait::{await_condition, conditions::is_deleted},
 };
 use tokio::time::timeout;
@@ -100,7 +100,7 @@ async fn remove_namespace(
 async fn find_other(client: &Client, namespace: &str) -> Result<Option<String>, Error> {
     let look = || format!("look what else is in namespace {namespace}");
     let discovery = Discovery::new(client.clone()).run().await.map_err(Error::of(look()))?;
-    for (resource, capabilities) in discovery.groups().flat_map(|group| group.recommended_resources()) {
+    for (resource, capabilities) in discovery.groups().flat_map(ApiGroup::recommended_resources) {
         if capabilities.scope == Scope::Cluster || !capabilities.supports_operation(verbs::LIST) {
             continue;
         }
