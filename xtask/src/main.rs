@@ -11,9 +11,11 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod build;
+mod chart;
 mod cluster;
 mod demo;
 mod ebpf;
+mod image;
 mod lab;
 mod lint;
 mod place;
@@ -41,6 +43,10 @@ enum Command {
     Setup(setup::Args),
     /// Build the eBPF programs, then the `millstream` binary with the programs inside
     Build(build::Args),
+    /// Put the product into an image for containers: target/image/millstream.tar
+    Image(image::Args),
+    /// Render the plain manifests, daemonset/millstream.yaml, from the chart
+    Chart(chart::Args),
     /// Show the product at work: two services in pods of a lab, before and after the label
     Demo(demo::Args),
     /// Run the tests: of pure parts, of the agent in a lab, and of the lab on other kernels
@@ -72,6 +78,8 @@ fn run(command: &Command) -> Result<()> {
     match command {
         Command::Setup(args) => setup::command(&workspace, args),
         Command::Build(args) => build::run(&workspace, args),
+        Command::Image(args) => image::run(&workspace, args),
+        Command::Chart(args) => chart::run(&workspace, args),
         Command::Demo(args) => demo::run(&workspace, args),
         Command::Test(args) => test::run(&workspace, args),
         Command::Lint => lint::run(&workspace),

@@ -135,6 +135,31 @@ Exit code 1: it did not come true in time.")]
     /// Release every pod and remove every trace; the agent must be stopped
     Cleanup,
 
+    /// Put the agents on a cluster, for those without Helm
+    #[command(after_help = "\
+Examples:
+  millstream install --wait                                 Then: kubectl label namespace shop istio.io/dataplane-mode=ambient
+  millstream install --image registry.example.com/millstream:0.1.0
+  millstream install --dry-run | less                       What would be applied
+
+Applies this version's manifests server-side, in namespace millstream-system, with the defaults of every setting. Where
+something is to be set, the Helm chart daemonset/chart can. Again, with a newer millstream: an upgrade, node by node.
+
+Exit code 1: the agents were not ready in time.")]
+    Install(InstallOptions),
+
+    /// Take the agents and everything of theirs off a cluster; pods go on
+    #[command(after_help = "\
+Examples:
+  millstream uninstall
+  millstream uninstall --agents --namespace mesh --name millstream    As `helm uninstall` does it first
+
+The DaemonSet goes first, and each agent releases its pods and cleans its node while it still has its rights; then the
+rest; and the namespace, if nothing else is in it. Done twice, it does no harm.
+
+Exit code 1: not all agents have gone in time; the answer says which, and what to do.")]
+    Uninstall(UninstallOptions),
+
     /// Print a completion script, e.g. for /etc/bash_completion.d
     Completion { shell: Shell },
 }
@@ -169,6 +194,53 @@ pub(crate) struct ConnectionOptions {
     /// Only those of this pod: NAMESPACE/NAME
     #[arg(long)]
     pub(crate) pod: Option<String>,
+}
+
+/// Which cluster.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClusterOptions {
+    /// How to reach it; else KUBECONFIG, ~/.kube/config, or in a pod its service account
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Of the kubeconfig; else its current one
+    #[arg(long)]
+    pub(crate) context: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InstallOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// The agents' image, where nodes find it
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// Print the manifests, and apply nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Until the agent of every node is ready, telling of each
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait, e.g. 90s, 5m
+    #[arg(long, default_value = "5m")]
+    pub(crate) timeout: SignedDuration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UninstallOptions {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    /// Only end the agents, and wait until they have cleaned their nodes
+    #[arg(long)]
+    pub(crate) agents: bool,
+    /// Of the agents' DaemonSet
+    #[arg(long, requires = "agents", default_value = "millstream-system")]
+    pub(crate) namespace: String,
+    /// The agents' DaemonSet
+    #[arg(long, requires = "agents", default_value = "millstream")]
+    pub(crate) name: String,
+    /// How long to wait, e.g. 90s, 5m
+    #[arg(long, default_value = "5m")]
+    pub(crate) timeout: SignedDuration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

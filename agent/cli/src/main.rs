@@ -8,6 +8,7 @@ mod ask;
 mod check;
 mod cleanup;
 mod connections;
+mod install;
 mod log;
 mod maps;
 mod output;
@@ -65,6 +66,8 @@ fn run(args: Args) -> Result<Outcome> {
         Command::Log { filter } => log::run(&run_dir, filter),
         Command::Wait { condition, timeout } => wait::run(&run_dir, output, &condition, timeout),
         Command::Cleanup => cleanup::run(&run_dir, output),
+        Command::Install(options) => install::install(&options),
+        Command::Uninstall(options) => install::uninstall(options),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "millstream", &mut std::io::stdout());
             Ok(Outcome::Fine)

@@ -23,6 +23,11 @@ pub(crate) fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(
         Format::Json => format!("{}\n", serde_json::to_string_pretty(value)?),
         Format::Yaml => serde_saphyr::to_string(value)?,
     };
+    print_text(&text)
+}
+
+/// Prints it as it is.
+pub(crate) fn print_text(text: &str) -> Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         // `| head` has seen enough.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -57,7 +57,7 @@ pub(crate) fn run(command: &[OsString]) -> Result<Outcome> {
         match next(status, begun.elapsed(), was_told) {
             Next::End(code) => std::process::exit(code),
             Next::Again => {
-                error!(%status, after = ?begun.elapsed(), "The agent has crashed; it is started again")
+                error!(%status, after = ?begun.elapsed(), "The agent has crashed; it is started again");
             }
         }
         pause = if FORGOTTEN < begun.elapsed() { SHORTEST_PAUSE } else { pause };

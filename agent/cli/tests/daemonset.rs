@@ -3,15 +3,32 @@
 
 use std::collections::BTreeSet;
 
+use app::config::Config;
 use capture::preflight::CAPABILITIES;
-use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Container};
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{ConfigMap, Container},
+};
 
-const MANIFEST: &str = include_str!("../../../daemonset/daemonset.yaml");
+const MANIFESTS: &str = include_str!("../../../daemonset/millstream.yaml");
+const CHART: &str = include_str!("../../../daemonset/chart/Chart.yaml");
 const README: &str = include_str!("../../../daemonset/README.md");
 
+/// The only manifest of a kind.
+fn manifest(kind: &str) -> &'static str {
+    let line = format!("\nkind: {kind}\n");
+    let mut found = MANIFESTS.split("\n---\n").filter(|manifest| manifest.contains(&line));
+    let manifest = found.next().unwrap();
+    assert!(found.next().is_none(), "{kind}");
+    manifest
+}
+
+fn daemonset() -> DaemonSet {
+    serde_saphyr::from_str(manifest("DaemonSet")).unwrap()
+}
+
 fn agent() -> Container {
-    let daemonset: DaemonSet = serde_saphyr::from_str(MANIFEST).unwrap();
-    let pod = daemonset.spec.unwrap().template.spec.unwrap();
+    let pod = daemonset().spec.unwrap().template.spec.unwrap();
     assert_eq!((pod.host_network, pod.host_pid), (Some(true), Some(true)));
     pod.containers.into_iter().next().unwrap()
 }
@@ -41,7 +58,32 @@ fn its_command_line_is_understood() {
     let help =
         std::process::Command::new(env!("CARGO_BIN_EXE_millstream")).args(["agent", "--help"]).output();
     let help = String::from_utf8(help.unwrap().stdout).unwrap();
-    for option in args.iter().filter(|arg| arg.starts_with("--")) {
+    for option in args.iter().filter(|arg| arg.len() > 2 && arg.starts_with("--")) {
         assert!(help.contains(option.as_str()), "{option} is not in the help:\n{help}");
     }
+}
+
+#[test]
+#[ignore = "the configuration has no section cni yet"]
+fn its_configuration_is_understood() {
+    let configuration: ConfigMap = serde_saphyr::from_str(manifest("ConfigMap")).unwrap();
+    Config::parse(&configuration.data.unwrap()["config.yaml"]).unwrap();
+}
+
+#[test]
+fn the_next_agent_of_a_node_can_start_beside_the_one_before_it() {
+    assert_eq!(agent().ports, None);
+    let strategy = daemonset().spec.unwrap().update_strategy.unwrap().rolling_update.unwrap();
+    let numbers = [strategy.max_surge, strategy.max_unavailable].map(|n| serde_json::to_string(&n).unwrap());
+    assert_eq!(numbers, ["1", "0"]);
+}
+
+#[test]
+fn the_chart_has_the_version_of_the_agent() {
+    for field in ["version", "appVersion"] {
+        let line = format!("\n{field}: {}\n", env!("CARGO_PKG_VERSION"));
+        assert!(CHART.contains(&line), "{field}");
+    }
+    let image = format!("localhost/millstream:{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(agent().image.unwrap(), image);
 }

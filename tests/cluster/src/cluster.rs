@@ -33,7 +33,11 @@ const CONTROL: &str = "control";
 /// The name under which a token of the agents' service account would make them known.
 const AGENT: &str = "system:serviceaccount:millstream-system:millstream";
 const AGENT_KUBECONFIG: &str = "agent.kubeconfig";
-const AGENT_ROLE: &str = include_str!("../../../daemonset/rbac.yaml");
+const MANIFESTS: &str = include_str!("../../../daemonset/millstream.yaml");
+/// What of the manifests gives the agents their rights. The rest is for agents that are pods, where here they are ordinary
+/// processes with a certificate, which says nothing of a node.
+const RIGHTS: [&str; 6] =
+    ["Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
 
 // === impl Cluster ===
 
@@ -68,7 +72,7 @@ impl Cluster {
         let agent = dir.join(AGENT_KUBECONFIG);
         kubeconfig::write(&agent, &server(address), &pki, &pki.client("millstream", AGENT, &[])?)?;
         let mut cluster = Self { lab: Some(lab), control, nodes: Vec::new() };
-        cluster.apply(AGENT_ROLE)?;
+        cluster.apply(&rights())?;
         let image = dir.join("image.tar");
         if !networks.is_empty() {
             image::write(&image)?;
@@ -97,7 +101,7 @@ impl Cluster {
         self.control.kubeconfig()
     }
 
-    /// For agents, who may do what daemonset/rbac.yaml says.
+    /// For agents, who may do what daemonset/millstream.yaml gives them.
     pub fn agent_kubeconfig(&self) -> PathBuf {
         self.file(AGENT_KUBECONFIG)
     }
@@ -195,6 +199,14 @@ impl Cluster {
         }
         text + &self.control.last_words()
     }
+}
+
+fn rights() -> String {
+    let gives_rights = |manifest: &&str| {
+        let kind = manifest.lines().find_map(|line| line.strip_prefix("kind: "));
+        kind.is_some_and(|kind| RIGHTS.contains(&kind))
+    };
+    MANIFESTS.split("\n---\n").filter(gives_rights).collect::<Vec<_>>().join("\n---\n")
 }
 
 /// At once: each waits for its own programs.

@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod absence;
+mod admission;
+mod chart;
 mod clusters;
 mod enrolment;
 mod inside;
+mod install;
 mod mesh;
 mod restarts;
 mod roads;

@@ -11,7 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
@@ -26,12 +26,14 @@ const ARROWS: [(&str, &[&str]); 17] = [
         "app",
         &["model", "netns", "route", "control", "capture", "proxy", "cni", "abi", "verdict", "timeslice"],
     ),
-    ("cli", &["app", "model", "capture"]),
+    ("install", &[]),
+    ("cli", &["app", "install", "model", "capture"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),
-    ("cluster", &["harness"]),
+    ("cluster", &["harness", "oci"]),
+    ("oci", &[]),
     ("vm", &[]),
-    ("xtask", &["vm"]),
+    ("xtask", &["oci", "vm"]),
 ];
 
 /// Decisions and nouns: testable without a kernel or a runtime.

@@ -73,7 +73,7 @@ impl Stage {
         let stage = Self { cluster, agents };
         stage.kubectl(&["get", "nodes"])?;
         stage.kubectl(&["get", "pods", IN_NAMESPACE, "--output=wide"])?;
-        say("An agent runs on each node, with the rights that daemonset/rbac.yaml gives it.");
+        say("An agent runs on each node, with the rights that daemonset/millstream.yaml gives it.");
         Ok(stage)
     }
 
