@@ -1,11 +1,11 @@
 //! `cargo xtask build`: eBPF programs first, for the binary embeds them.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{ebpf, setup, shell, workspace::Workspace};
+use crate::{ebpf, image, setup, shell, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -17,12 +17,28 @@ pub(crate) struct Args {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::run()?;
     let Args { release } = *args;
-    build(workspace, if release { &["--release"] } else { &[] })
+    if release {
+        return self::release(workspace);
+    }
+    ebpf::build(workspace)?;
+    shell::step("build millstream");
+    shell::run(workspace.cargo().args(["build", "--locked", "--package", "cli", "--package", "cni"]))
 }
 
-/// The product as it ships.
+/// The product as it ships: what is tested and measured is what the image holds.
 pub(crate) fn release(workspace: &Workspace) -> Result<()> {
-    build(workspace, &["--release"])
+    let built = image::build(workspace, false)?;
+    let folder = workspace.target.join("release");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (_, name) in image::PROGRAMS {
+        let path = folder.join(name);
+        if path.exists() {
+            // One that runs cannot be written.
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        fs::copy(built.join(name), &path).with_context(|| format!("cannot copy to {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// The product, and the programs of the lab, which nobody waits for: not optimised, and apart from the product, so
@@ -56,10 +72,4 @@ pub(crate) fn lab_tests(workspace: &Workspace) -> Result<PathBuf> {
 pub(crate) fn init(workspace: &Workspace) -> Result<PathBuf> {
     shell::run(workspace.cargo().args(["build", "--locked", "--package", "vm"]))?;
     Ok(workspace.lab_program("init"))
-}
-
-fn build(workspace: &Workspace, more: &[&str]) -> Result<()> {
-    ebpf::build(workspace)?;
-    shell::step("build millstream");
-    shell::run(workspace.cargo().args(["build", "--locked", "--package", "cli"]).args(more))
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    build,
+    build, image,
     place::{Place, PlaceArgs},
     setup, shell, vm,
     workspace::Workspace,
@@ -53,8 +53,11 @@ fn here(workspace: &Workspace, keep: bool) -> Result<()> {
 fn kubernetes(workspace: &Workspace, keep: bool) -> Result<()> {
     let parts = setup::kubernetes::run(workspace)?;
     build::release(workspace)?;
+    let image = image::make(workspace, false)?;
     build::clusters(workspace)?;
-    play(workspace, "demo-kubernetes", keep, |demo| demo.env(setup::kubernetes::PROGRAMS, parts))
+    play(workspace, "demo-kubernetes", keep, |demo| {
+        demo.env(setup::kubernetes::PROGRAMS, parts).env("MILLSTREAM_IMAGE", image)
+    })
 }
 
 fn play(

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 }
 
 /// What is in it, all in one folder, by the package that builds it. In the order of their names.
-const PROGRAMS: [(&str, &str); 2] = [("cli", "millstream"), ("cni", "millstream-cni")];
+pub(crate) const PROGRAMS: [(&str, &str); 2] = [("cli", "millstream"), ("cni", "millstream-cni")];
 const FOLDER: &str = "usr/local/bin";
 
 pub(crate) const NAME: &str = concat!("localhost/millstream:", env!("CARGO_PKG_VERSION"));
@@ -33,7 +33,12 @@ const LARGEST: usize = 25_000_000;
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::run()?;
-    let built = build(workspace, args.debug)?;
+    make(workspace, args.debug).map(drop)
+}
+
+/// Builds it; returns where it is.
+pub(crate) fn make(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
+    let built = build(workspace, debug)?;
     let mut layer = Layer::default();
     for folder in ["usr", "usr/local", FOLDER] {
         layer.folder(folder, EXECUTABLE)?;
@@ -48,7 +53,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         layer.file(&format!("{FOLDER}/{name}"), EXECUTABLE, &program)?;
     }
     ensure!(
-        args.debug || total <= LARGEST,
+        debug || total <= LARGEST,
         "the programs have {}, at most {} are meant to be: what has made them grow?",
         megabytes(total),
         megabytes(LARGEST)
@@ -60,7 +65,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let digest = image().write(layer, &archive)?;
     println!("==> {NAME} is in {} ({}, {digest})", archive.display(), megabytes(total));
     println!("    # ctr --namespace k8s.io images import {ARCHIVE}");
-    Ok(())
+    Ok(archive)
 }
 
 fn image() -> Image<'static> {
@@ -81,7 +86,7 @@ fn image() -> Image<'static> {
 }
 
 /// Builds programs that need no library of a distribution, stripped; returns the folder they are in.
-fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
+pub(crate) fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
     ebpf::build(workspace)?;
     shell::step("build the programs of the image");
     // Flags are for the programs alone, and not for what builds them, only where a target is named.

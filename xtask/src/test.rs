@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    build, ebpf,
+    build, ebpf, image,
     place::{self, Place, PlaceArgs},
     setup, shell,
     vm::{self, Release},
@@ -142,6 +142,7 @@ fn kubernetes(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
     let programs = setup::kubernetes::run(workspace)?;
     setup::mount_bpffs()?;
     build::release(workspace)?;
+    let image = image::make(workspace, false)?;
     build::clusters(workspace)?;
     shell::step("tests on clusters");
     shell::run(
@@ -152,6 +153,7 @@ fn kubernetes(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
             .arg("--test-threads=1")
             .args(filter)
             .env(setup::kubernetes::PROGRAMS, programs)
+            .env("MILLSTREAM_IMAGE", image)
             .env("MILLSTREAM_BIN", workspace.millstream())
             .env("RUST_LIB_BACKTRACE", "0"),
     )

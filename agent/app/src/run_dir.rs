@@ -11,9 +11,9 @@
 //! ```
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -59,6 +59,8 @@ impl RunDir {
             .recursive(true)
             .mode(0o700)
             .create(&self.0)
+            // The kubelet makes a hostPath for all to read.
+            .and_then(|()| fs::set_permissions(&self.0, Permissions::from_mode(0o700)))
             .with_context(|| format!("cannot create the run directory {}", self.0.display()))
     }
 

@@ -64,7 +64,6 @@ fn its_command_line_is_understood() {
 }
 
 #[test]
-#[ignore = "the configuration has no section cni yet"]
 fn its_configuration_is_understood() {
     let configuration: ConfigMap = serde_saphyr::from_str(manifest("ConfigMap")).unwrap();
     Config::parse(&configuration.data.unwrap()["config.yaml"]).unwrap();

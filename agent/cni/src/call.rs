@@ -106,7 +106,9 @@ impl<'a> Conf<'a> {
         }
         Ok(Some(Attachment {
             container_id: variable("CNI_CONTAINERID")?,
-            netns,
+            // Where /var/run is a link to /run, the agent's container may not have it. A path in /proc leads nowhere
+            // else, and is kept.
+            netns: netns.canonicalize().unwrap_or(netns),
             interface: variable("CNI_IFNAME")?,
             namespace,
             name,

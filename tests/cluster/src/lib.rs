@@ -35,6 +35,7 @@ mod kubeconfig;
 mod node;
 mod pki;
 mod programs;
+pub mod release;
 pub mod standing;
 
 pub use crate::{cluster::Cluster, image::NAME as IMAGE, node::Node, programs::program};

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::{
     component::{Component, words},
+    control_plane::SERVICES,
     kubeconfig,
     pki::Pki,
     programs::program,
@@ -68,6 +69,10 @@ impl Node {
         }
         // The pods get wires of their own; two ways to the same addresses would confuse a reader.
         network.run(&["ip", "link", "delete", "br0"])?.stdout()?;
+        // kube-proxy gives them another destination, once there is a way for them at all.
+        for (family, services) in ["-4", "-6"].iter().zip(SERVICES.split(',')) {
+            network.run(&["ip", family, "route", "add", services, "dev", "wire0"])?.stdout()?;
+        }
         write_json(&dir.join("etc/cni/net.d/10-pods.conflist"), &files::network(network.number()))?;
         let kubelet = kubelet(&network, &name, &dir, cluster)?;
         let kube_proxy = kube_proxy(&name, &dir, cluster)?;
@@ -195,10 +200,15 @@ impl Node {
         self.lock().leave();
     }
 
+    /// Gives its containerd the images of an archive.
+    pub fn import(&self, archive: &Path) -> Result<()> {
+        let archive = archive.to_string_lossy();
+        self.ctr(&["--namespace=k8s.io", "images", "import", &archive])?.stdout().map(drop)
+    }
+
     fn start_programs(&self) -> Result<()> {
         self.start_containerd()?;
-        let image = self.image.to_string_lossy();
-        self.ctr(&["--namespace=k8s.io", "images", "import", &image])?.stdout()?;
+        self.import(&self.image)?;
         self.start_kubelet()?;
         self.kube_proxy.start(&self.machine())
     }

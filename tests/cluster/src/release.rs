@@ -1,0 +1,96 @@
+//! The agents as an operator installs them: by our chart, with our image, as a DaemonSet.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use harness::{Io, Output};
+
+use crate::{Cluster, program};
+
+pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../daemonset/chart");
+pub const NAMESPACE: &str = "millstream-system";
+pub const RELEASE: &str = "millstream";
+
+/// Everything of the chart bears it.
+const OURS: &str = "--selector=app.kubernetes.io/instance=millstream";
+
+/// Pods are made and ended in it, one node after the other.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The archive that `cargo xtask image` makes: `MILLSTREAM_IMAGE`, which `cargo xtask` sets, or where it leaves it.
+fn image() -> Result<PathBuf> {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/image/millstream.tar");
+    let path = env::var_os("MILLSTREAM_IMAGE").map_or_else(|| PathBuf::from(built), PathBuf::from);
+    ensure!(path.is_file(), "no image at {}: `cargo xtask image` makes it", path.display());
+    path.canonicalize().context("the image's path")
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Installs the chart and waits until every agent is ready. `values` as for `helm --set`.
+    pub fn install(&self, values: &[&str]) -> Result<()> {
+        let image = image()?;
+        for node in self.nodes() {
+            node.import(&image)?;
+        }
+        // The harness has given the agents' rights to those that are no pods; Helm takes over nothing of others.
+        self.kubectl(&["delete", "namespace", NAMESPACE])?.stdout()?;
+        self.kubectl(&["delete", "clusterroles,clusterrolebindings", OURS])?.stdout()?;
+        self.release("install", values)
+    }
+
+    /// Another revision of it, rolled out.
+    pub fn upgrade(&self, values: &[&str]) -> Result<()> {
+        self.release("upgrade", values)
+    }
+
+    pub fn rollback(&self) -> Result<()> {
+        self.helm(&["rollback", RELEASE, "--wait"])
+    }
+
+    /// Returns once everything of it is gone.
+    pub fn uninstall(&self) -> Result<()> {
+        self.helm(&["uninstall", RELEASE, "--wait"])
+    }
+
+    /// `helm` as an administrator, in the namespace of the release.
+    pub fn helm(&self, args: &[&str]) -> Result<()> {
+        let output = self.try_helm(args)?;
+        output.stdout().map(drop).with_context(|| self.autopsy())
+    }
+
+    pub fn try_helm(&self, args: &[&str]) -> Result<Output> {
+        let mut command = self.control().command(&[program("helm")?])?;
+        command.args(args).arg(format!("--namespace={NAMESPACE}")).env("KUBECONFIG", self.kubeconfig());
+        // It keeps a cache of repositories, which we have none of, at home.
+        command.env("HELM_CACHE_HOME", self.file("helm"));
+        let mut process = self.control().start(command, Io::Piped)?;
+        process.close_stdin();
+        process.wait(PATIENCE)
+    }
+
+    /// `millstream` on the node, beside its agent.
+    pub fn millstream(&self, node: &str, args: &[&str]) -> Result<Output> {
+        let millstream = harness::millstream()?;
+        let args: Vec<&Path> = [millstream.as_path()].into_iter().chain(args.iter().map(Path::new)).collect();
+        self.node(node)?.run(&args)
+    }
+
+    fn release(&self, verb: &str, values: &[&str]) -> Result<()> {
+        let timeout = format!("--timeout={}s", PATIENCE.as_secs() - 60);
+        let mut args = vec![verb, RELEASE, CHART, "--create-namespace", "--wait", &timeout];
+        args.push("--set=image.pullPolicy=Never");
+        for value in values {
+            args.extend(["--set", value]);
+        }
+        if verb != "install" {
+            args.retain(|arg| *arg != "--create-namespace");
+        }
+        self.helm(&args)
+    }
+}
