@@ -45,6 +45,7 @@ pub fn ask<T: DeserializeOwned>(run_dir: &RunDir, request: &Request) -> Result<A
     let patience = if is_silent { PATIENCE_WITH_THE_SILENT } else { PATIENCE };
     let reply = match converse(stream, request, patience) {
         Err(_) if is_silent => return Ok(Asked::Down),
+        Err(e) if has_hung_up(&e) => return Ok(Asked::Down),
         reply => reply.with_context(|| {
             format!("the agent at {} does not answer; is it stopped or stuck?", path.display())
         })?,
@@ -64,6 +65,13 @@ fn is_silent(run_dir: &RunDir) -> bool {
     matches!(life, Some(Life::Silent(_)))
 }
 
+/// It has ended over the question.
+fn has_hung_up(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(kind, Some(BrokenPipe | ConnectionReset | UnexpectedEof))
+}
+
 fn converse(mut stream: UnixStream, request: &Request, patience: Duration) -> Result<Reply> {
     let patience = match request {
         Request::Wait { timeout, .. } => *timeout + patience,
@@ -74,6 +82,8 @@ fn converse(mut stream: UnixStream, request: &Request, patience: Duration) -> Re
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut reply = String::new();
-    BufReader::new(stream).read_line(&mut reply)?;
+    if BufReader::new(stream).read_line(&mut reply)? == 0 {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
     Ok(serde_json::from_str(&reply)?)
 }

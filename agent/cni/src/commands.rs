@@ -2,7 +2,8 @@
 
 use std::{
     io::{self, Write as _},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use cni::{
@@ -30,6 +31,13 @@ pub(crate) enum Command {
 
 /// Runtimes ask every few seconds, and the kubelet waits for them.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// An agent that was started again is back in a second or two, and a pod that is refused is tried again by its kubelet
+/// only after ten. Who may start does not wait.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Between tries meanwhile.
+const KNOCK: Duration = Duration::from_millis(100);
 
 const NOT_ASKED: &str = "the agent answered what was not asked";
 
@@ -117,26 +125,30 @@ fn may_start(entry: &Entry, attachment: &Attachment) -> Result<(), Failure> {
     if pod.is_agent(entry) {
         return Ok(());
     }
-    let unanswered = match question(entry, &Request::Add(attachment.clone()), entry.patience()) {
-        Ok(Answer::Captured | Answer::NotEnrolled { .. } | Answer::Later { .. }) => return Ok(()),
-        Ok(Answer::Ready) => NOT_ASKED.to_owned(),
-        Ok(Answer::Refused { why, remedy }) => {
-            return Err(Failure::new(Code::Refused, why, remedy));
-        }
-        Err(unanswered) => sentence(&unanswered),
-    };
-    match standing::decide(&Standing::read(&entry.state_dir), entry, pod) {
-        Decision::Pass => {
-            let _nobody_listens = writeln!(
-                io::stderr(),
-                "millstream-cni: {}/{} starts without the agent: {unanswered}",
-                attachment.namespace,
-                attachment.name
-            );
-            Ok(())
-        }
-        Decision::Refuse { why, remedy } => {
-            Err(Failure::new(Code::TryAgainLater, why, format!("{unanswered}; {remedy}")))
+    let deadline = Instant::now() + GRACE.min(entry.patience());
+    loop {
+        let unanswered = match question(entry, &Request::Add(attachment.clone()), entry.patience()) {
+            Ok(Answer::Captured | Answer::NotEnrolled { .. } | Answer::Later { .. }) => return Ok(()),
+            Ok(Answer::Refused { why, remedy }) => return Err(Failure::new(Code::Refused, why, remedy)),
+            Ok(Answer::Ready) => None,
+            Err(unanswered) => Some(unanswered),
+        };
+        let may_be_back = matches!(unanswered, Some(Unanswered::Absent { .. } | Unanswered::HungUp { .. }));
+        let unanswered = unanswered.map_or_else(|| NOT_ASKED.to_owned(), |unanswered| sentence(&unanswered));
+        match standing::decide(&Standing::read(&entry.state_dir), entry, pod) {
+            Decision::Pass => {
+                let _nobody_listens = writeln!(
+                    io::stderr(),
+                    "millstream-cni: {}/{} starts without the agent: {unanswered}",
+                    attachment.namespace,
+                    attachment.name
+                );
+                return Ok(());
+            }
+            Decision::Refuse { .. } if may_be_back && Instant::now() < deadline => thread::sleep(KNOCK),
+            Decision::Refuse { why, remedy } => {
+                return Err(Failure::new(Code::TryAgainLater, why, format!("{unanswered}; {remedy}")));
+            }
         }
     }
 }

@@ -64,8 +64,8 @@ enum Agent {
     HangsUp,
     /// Takes the question and never answers.
     Mute,
-    /// Dies over the first question; its successor answers.
-    DiesOnce(Answer),
+    /// Dies over the first so many questions; its successor answers.
+    Dies(usize, Answer),
 }
 
 // === impl Node ===
@@ -137,8 +137,8 @@ fn question(stream: &UnixStream) -> Request {
 impl Agent {
     fn serve(&self, mut stream: UnixStream, turn: usize) {
         match self {
-            Self::DiesOnce(_) if turn == 0 => stream.write_all(b"{\"answ").unwrap(),
-            Self::Answers(answer) | Self::DiesOnce(answer) => {
+            Self::Dies(times, _) if turn < *times => stream.write_all(b"{\"answ").unwrap(),
+            Self::Answers(answer) | Self::Dies(_, answer) => {
                 writeln!(stream, "{}", serde_json::to_string(answer).unwrap()).unwrap();
             }
             Self::Says(text) => stream.write_all(text.as_bytes()).unwrap(),
@@ -307,7 +307,7 @@ fn versions_are_told_without_standard_input() {
 #[test]
 fn without_an_answer_the_file_decides() {
     let stale = |node: &Node| drop(UnixListener::bind(node.path().join(SOCKET)).unwrap());
-    let hangs_up = |node: &Node| drop(node.agent(Agent::HangsUp, 2));
+    let hangs_up = |node: &Node| drop(node.agent(Agent::HangsUp, 1000));
     let mute = |node: &Node| drop(node.agent(Agent::Mute, 1));
     let garbled = |node: &Node| drop(node.agent(Agent::Says("{\"answer\":\"perhaps\"}\n"), 1));
     // Full, and nobody accepts: connect(2) itself would wait.
@@ -324,9 +324,9 @@ fn without_an_answer_the_file_decides() {
     };
     type Fault<'a> = (&'a str, &'a dyn Fn(&Node), u64, &'a str);
     let faults: [Fault<'_>; 6] = [
-        ("absent", &|_| {}, 10, "nobody listens"),
-        ("stale", &stale, 10, "nobody listens"),
-        ("killed in the middle", &hangs_up, 10, "hung up"),
+        ("absent", &|_| {}, 1, "nobody listens"),
+        ("stale", &stale, 1, "nobody listens"),
+        ("killed in the middle", &hangs_up, 1, "hung up"),
         ("mute", &mute, 1, "not answered within 1 s"),
         ("stuck", &stuck, 1, "not answered within 1 s"),
         ("garbled", &garbled, 10, "does not understand"),
@@ -360,9 +360,18 @@ fn without_an_answer_the_file_decides() {
 #[test]
 fn the_successor_of_an_agent_that_dies_over_the_question_is_asked() {
     let node = Node::new();
-    let agent = node.agent(Agent::DiesOnce(Answer::Captured), 2);
+    let agent = node.agent(Agent::Dies(1, Answer::Captured), 2);
     node.call("ADD").run().passes("asked twice");
     assert_eq!(agent.join().unwrap().len(), 2);
+}
+
+/// Of a pod that would be refused: its kubelet would try again only after ten seconds.
+#[test]
+fn an_agent_that_is_back_in_a_moment_is_waited_for() {
+    let node = Node::new();
+    let agent = node.agent(Agent::Dies(5, Answer::Captured), 6);
+    node.call("ADD").pod("shop", "web-1").run().passes("back in a moment");
+    assert_eq!(agent.join().unwrap().len(), 6);
 }
 
 #[test]
