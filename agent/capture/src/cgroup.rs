@@ -3,21 +3,46 @@
 //! Source: <https://docs.kernel.org/admin-guide/cgroup-v2.html>.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
+use nix::sched::{CloneFlags, setns};
+
 use crate::Error;
+
+/// Where the DaemonSet mounts the node's cgroups: over `/sys/fs/cgroup` a container has some of its own, read-only.
+const HANDED_IN: &str = "/host/cgroup";
 
 /// Where cgroup v2 is mounted: the whole of `/sys/fs/cgroup`, or `…/unified` on a hybrid machine. `None`: nowhere.
 pub fn mount() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
+    let mut found = mounts.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let kind = after.split(' ').next()?;
         (kind == "cgroup2").then(|| PathBuf::from(before.split(' ').nth(4).unwrap_or_default()))
-    })
+    });
+    let first = found.next()?;
+    if first.starts_with(HANDED_IN) {
+        return Some(first);
+    }
+    Some(found.find(|mount| mount.starts_with(HANDED_IN)).unwrap_or(first))
+}
+
+/// Enters the node's cgroup namespace, where this process is in one of its own, as in a container: then cgroups have the
+/// names that they have on the node, and the process may move to another. For a process that has one thread yet.
+pub fn enter_node_namespace() -> Result<(), Error> {
+    let (own, nodes) = (Path::new("/proc/self/ns/cgroup"), Path::new("/proc/1/ns/cgroup"));
+    let failed = |source| Error::File { op: "enter the cgroup namespace", path: nodes.to_owned(), source };
+    // Who may not even look may not enter either; whether it matters shows when the agent joins its own cgroup.
+    let (Ok(own), Ok(names)) = (fs::read_link(own), fs::read_link(nodes)) else { return Ok(()) };
+    if own == names {
+        return Ok(());
+    }
+    let nodes = File::open(nodes).map_err(failed)?;
+    setns(nodes, CloneFlags::CLONE_NEWCGROUP).map_err(|e| failed(e.into()))
 }
 
 /// The cgroup the agent of a node runs in.

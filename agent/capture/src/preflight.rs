@@ -7,17 +7,22 @@ use caps::{CapSet, Capability};
 use nix::sys::statfs::statfs;
 use serde::Serialize;
 
-use crate::cgroup;
+use crate::{cgroup, sysctl};
 
 /// The oldest kernel that is tested, and for which there is code.
 const FLOOR: (u32, u32) = (6, 1);
 
 /// Why each capability is needed; the DaemonSet asks for the same.
-pub const CAPABILITIES: [(Capability, &str); 5] = [
+pub const CAPABILITIES: [(Capability, &str); 7] = [
     (Capability::CAP_SYS_ADMIN, "to enter pods' network namespaces (setns)"),
+    (Capability::CAP_SYS_PTRACE, "to find them: `/proc/PID/ns` of processes of other users"),
     (
         Capability::CAP_NET_ADMIN,
         "for rules, routes, transparent sockets, marks, and to see and reset connections",
+    ),
+    (
+        Capability::CAP_DAC_OVERRIDE,
+        "to make a cgroup of its own: the root of the hierarchy is read-only to its owner",
     ),
     (Capability::CAP_BPF, "to load eBPF programs and make maps"),
     (Capability::CAP_PERFMON, "for eBPF programs that compare pointers"),
@@ -50,10 +55,19 @@ pub fn inspect() -> Vec<Finding> {
     ]
 }
 
-/// Mounts bpffs where it should be, if it is not. Systemd does it at boot; containers and small systems do not.
+/// Mounts bpffs where it should be, if it is not. Systemd does it at boot; small systems do not.
+///
+/// # Errors
+///
+/// `EPERM` in a container whose mounts the node does not see: what is pinned would go with it, and with that what keeps
+/// pods captured while no agent runs.
 pub fn mount_bpffs() -> nix::Result<()> {
     if is_bpffs(Path::new(crate::pins::BPFFS)) {
         return Ok(());
+    }
+    let mounts_of = |process| fs::read_link(format!("/proc/{process}/ns/mnt"));
+    if mounts_of("self").ok() != mounts_of("1").ok() {
+        return Err(nix::errno::Errno::EPERM);
     }
     let flags = nix::mount::MsFlags::empty();
     nix::mount::mount(Some("bpf"), crate::pins::BPFFS, Some("bpf"), flags, None::<&str>)
@@ -104,7 +118,12 @@ fn bpffs() -> Finding {
     let path = crate::pins::BPFFS;
     let ok = is_bpffs(Path::new(path));
     let found = if ok { format!("mounted at {path}") } else { format!("not mounted at {path}") };
-    finding("bpffs", ok, found, &format!("mount it: mount -t bpf bpf {path} (the agent does so at start)"))
+    finding(
+        "bpffs",
+        ok,
+        found,
+        &format!("mount it on the node: mount -t bpf bpf {path} (an agent outside a container does so)"),
+    )
 }
 
 fn is_bpffs(path: &Path) -> bool {
@@ -124,11 +143,11 @@ fn capabilities() -> Finding {
 }
 
 fn sysctls() -> Finding {
-    let path = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+    let path = sysctl::root().join("net/ipv4/tcp_fwmark_accept");
     let writable =
-        fs::metadata(path).is_ok() && nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
+        fs::metadata(&path).is_ok() && nix::unistd::access(&path, nix::unistd::AccessFlags::W_OK).is_ok();
     let found = if writable { "net.ipv4.tcp_fwmark_accept can be set" } else { "/proc/sys is read-only" };
-    let remedy = "run privileged, or mount a writable /proc/sys into the container";
+    let remedy = "mount the node's /proc/sys/net at /host/proc/sys/net, or run privileged";
     finding("sysctls", writable, found.to_owned(), remedy)
 }
 

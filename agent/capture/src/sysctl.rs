@@ -1,6 +1,11 @@
 //! Per-namespace sysctls, read and written from inside the namespace.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use netns::Netns;
 
@@ -23,6 +28,9 @@ const OF_THE_POD: [(&str, &str); 4] = [
 /// What each interface that is guarded needs: a packet that the guard turned comes in with a source address of our
 /// own. Of the two `rp_filter`s the kernel takes the larger.
 const OF_AN_INTERFACE: [(&str, &str); 2] = [("accept_local", "1"), ("rp_filter", "0")];
+
+/// Where the DaemonSet mounts the node's `/proc/sys/net`.
+const MOUNTED: &str = "/host/proc/sys";
 
 /// 1: `lo` has no IPv6, and takes no route.
 pub const LO_WITHOUT_IPV6: &str = "net/ipv6/conf/lo/disable_ipv6";
@@ -51,6 +59,16 @@ pub fn write(netns: &Netns, name: &str, value: &str) -> Result<(), Error> {
         .map_err(|source| Error::Sysctl { name: name.to_owned(), source })
 }
 
+/// Shows each process the sysctls of the network namespace that it is in. In a container `/proc/sys` is read-only, and
+/// the node's `net` is mounted elsewhere.
+pub(crate) fn root() -> &'static Path {
+    static ROOT: LazyLock<&Path> = LazyLock::new(|| {
+        let mounted = Path::new(MOUNTED);
+        if mounted.join("net").is_dir() { mounted } else { Path::new("/proc/sys") }
+    });
+    *ROOT
+}
+
 fn path(name: &str) -> PathBuf {
-    PathBuf::from("/proc/sys").join(name)
+    root().join(name)
 }

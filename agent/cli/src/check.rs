@@ -5,6 +5,7 @@ use app::run_dir::RunDir;
 use capture::{
     Figures, Steering,
     canary::{self, Song},
+    cgroup,
     preflight::{self, Finding},
 };
 
@@ -14,6 +15,7 @@ use crate::{
 };
 
 pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
+    cgroup::enter_node_namespace()?;
     let mut findings = preflight::inspect();
     if findings.iter().all(|finding| finding.ok) {
         // The numbers that this node's agent uses, if there is one.
