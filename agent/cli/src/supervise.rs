@@ -4,7 +4,7 @@
 use std::{
     env,
     ffi::OsString,
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
@@ -84,7 +84,7 @@ pub(crate) fn follow_supervisor() -> Result<()> {
 
 fn start(command: &[OsString]) -> Result<Child> {
     let mut agent = Command::new("/proc/self/exe");
-    agent.args(command).env(SUPERVISOR, getpid().to_string());
+    agent.arg0("millstream").args(command).env(SUPERVISOR, getpid().to_string());
     agent.spawn().context("cannot start the agent (/proc/self/exe)")
 }
 
