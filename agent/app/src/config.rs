@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use capture::Steering;
 use control::{EnrolmentConfig, ExclusionConfig, enrolment::EnablementSelector};
 use jiff::SignedDuration;
+use model::WhenAgentDown;
 use proxy::ProxyConfig;
 use route::SameNode;
 use serde::Deserialize;
@@ -21,6 +22,7 @@ pub use self::{cni::Cni, exclusions::Exclusions, quantity::Quantity};
 /// ```yaml
 /// enrolment:
 ///   excludeNamespaces: [kube-system]
+///   whenAgentDown: closed           # or open: of namespaces without the annotation millstream.dev/when-agent-down
 ///   enablementSelectors:            # replaces the label istio.io/dataplane-mode
 ///   - podSelector: {matchLabels: {mesh: "on"}}
 /// exclusions:                       # what passes without the proxy, also while no agent runs; for every captured pod
@@ -106,6 +108,7 @@ pub enum Probes {
 pub struct Enrolment {
     pub enablement_selectors: Option<Vec<EnablementSelector>>,
     pub exclude_namespaces: Vec<String>,
+    pub when_agent_down: WhenAgentDown,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -210,8 +213,10 @@ impl Config {
     }
 
     pub fn enrolment(&self) -> Result<EnrolmentConfig> {
-        let Enrolment { enablement_selectors, exclude_namespaces } = self.enrolment.clone();
-        Ok(EnrolmentConfig::new(enablement_selectors, exclude_namespaces)?)
+        let Enrolment { enablement_selectors, exclude_namespaces, when_agent_down } = self.enrolment.clone();
+        let mut config = EnrolmentConfig::new(enablement_selectors, exclude_namespaces)?;
+        config.when_agent_down = when_agent_down;
+        Ok(config)
     }
 
     pub fn exclusions(&self) -> Result<ExclusionConfig> {
@@ -235,7 +240,11 @@ impl Config {
 
 impl Default for Enrolment {
     fn default() -> Self {
-        Self { enablement_selectors: None, exclude_namespaces: vec!["kube-system".to_owned()] }
+        Self {
+            enablement_selectors: None,
+            exclude_namespaces: vec!["kube-system".to_owned()],
+            when_agent_down: WhenAgentDown::Closed,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod locate;
 mod release;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -57,6 +57,8 @@ pub struct Enroller {
     pub ready: watch::Sender<bool>,
     /// Without it nothing is changed.
     pub tenure: Tenure,
+    /// Told of pods that have started while no agent ran; `None` where no plugin waits for the agent, so that pods do.
+    pub late: Option<watch::Sender<BTreeSet<PodUid>>>,
     /// For how long connections may go on, if the agent is to leave nothing behind.
     pub leaving: watch::Receiver<Option<Duration>>,
 }
@@ -150,6 +152,8 @@ impl Enroller {
         }
         let snapshot = snapshots.borrow_and_update().clone();
         work.follow(&snapshot).await;
+        // From now on the plugin tells of new pods; who comes late now has got a label.
+        work.enroller.late = None;
         let mut is_settled = work.settle_what_was_left(&snapshot).await;
 
         let mut sweep = interval(SWEEP);

@@ -1,7 +1,11 @@
 //! Tells the cluster which pods of the node are captured: Istio's annotation `ambient.istio.io/redirection`, written
 //! last, once it is true; and an Event where a pod cannot be captured.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use control::kubernetes::{StatusWriter, WriteError};
 use model::{Enrolment, Pod, PodUid, Snapshot, Uncaptured};
@@ -24,6 +28,8 @@ pub(crate) struct Redirection {
     pub(crate) board: PhaseBoard,
     /// Why the cluster is not told; `None` while all is well.
     pub(crate) trouble: watch::Sender<Option<String>>,
+    /// Pods that have started while no agent ran.
+    pub(crate) late: watch::Receiver<BTreeSet<PodUid>>,
     /// Whether the agent is to leave nothing behind.
     pub(crate) leaving: watch::Receiver<Option<Duration>>,
 }
@@ -35,6 +41,7 @@ struct Told {
     annotations: HashMap<PodUid, Option<&'static str>>,
     /// The reason in the last Event of each pod that is not captured.
     failures: HashMap<PodUid, String>,
+    late: BTreeSet<PodUid>,
 }
 
 // === impl Redirection ===
@@ -43,6 +50,7 @@ impl Redirection {
     /// Works until nobody publishes snapshots any more, or the last annotation is gone because the agent leaves.
     pub(crate) async fn run(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
         let mut board = self.board.watch();
+        let mut late = self.late.clone();
         let mut told = Told::default();
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
@@ -57,6 +65,7 @@ impl Redirection {
                 Ok(()) = self.leaving.changed() => {}
                 changed = snapshots.changed() => if changed.is_err() { return },
                 _ = board.changed() => {}
+                Ok(()) = late.changed() => {}
                 () = sleep(BACKOFF), if has_failed => {}
             }
         }
@@ -73,6 +82,13 @@ impl Redirection {
             if let Some(Phase::Failed { reason, .. }) = phase {
                 let complained = self.complain(pod, reason, told).await;
                 result = result.and(complained);
+            }
+            if self.late.borrow().contains(&pod.uid) && !told.late.contains(&pod.uid) {
+                let written = self.writer.captured_late(&pod.name, &pod.uid).await;
+                if written.is_ok() {
+                    told.late.insert(pod.uid.clone());
+                }
+                result = result.and(written);
             }
             if matches!(result, Err(WriteError::Silent { .. })) {
                 return result;

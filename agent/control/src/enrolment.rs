@@ -31,6 +31,8 @@ const NONE: &str = "none";
 pub struct EnrolmentConfig {
     rule: Rule,
     excluded_namespaces: BTreeSet<String>,
+    /// Of namespaces that do not say it themselves.
+    pub when_agent_down: WhenAgentDown,
 }
 
 /// One entry of `enablementSelectors`, as it is written. An absent selector matches everything.
@@ -81,7 +83,7 @@ pub fn decide(
     namespace_labels: &BTreeMap<String, String>,
     config: &EnrolmentConfig,
 ) -> Enrolment {
-    let EnrolmentConfig { rule, excluded_namespaces } = config;
+    let EnrolmentConfig { rule, excluded_namespaces, when_agent_down: _ } = config;
     if pod.host_network {
         let asked_by = rule.decide(pod.labels, namespace_labels).ok();
         let asked_by = asked_by.filter(|_| !excluded_namespaces.contains(pod.namespace));
@@ -103,11 +105,14 @@ pub fn decide(
     }
 }
 
-/// An unknown value is refused, and with it anything but the safe default.
-pub(crate) fn when_agent_down(annotations: &BTreeMap<String, String>) -> Result<WhenAgentDown, Invalid> {
+/// `None` where nothing is said. An unknown value is refused, and with it anything but what is safe.
+pub(crate) fn when_agent_down(
+    annotations: &BTreeMap<String, String>,
+) -> Result<Option<WhenAgentDown>, Invalid> {
     match annotations.get(WHEN_AGENT_DOWN).map(String::as_str) {
-        None | Some("closed") => Ok(WhenAgentDown::Closed),
-        Some("open") => Ok(WhenAgentDown::Open),
+        None => Ok(None),
+        Some("closed") => Ok(Some(WhenAgentDown::Closed)),
+        Some("open") => Ok(Some(WhenAgentDown::Open)),
         Some(other) => Err(Invalid::new(
             format_args!("metadata.annotations[{WHEN_AGENT_DOWN}]"),
             format_args!("{other:?} is not one of closed, open; closed is used"),
@@ -144,13 +149,18 @@ impl EnrolmentConfig {
                 selectors.into_iter().enumerate().map(Enablement::parse).collect::<Result<_, _>>()?,
             ),
         };
-        Ok(Self { rule, excluded_namespaces: exclude_namespaces.into_iter().collect() })
+        let excluded_namespaces = exclude_namespaces.into_iter().collect();
+        Ok(Self { rule, excluded_namespaces, when_agent_down: WhenAgentDown::Closed })
     }
 }
 
 impl Default for EnrolmentConfig {
     fn default() -> Self {
-        Self { rule: Rule::DataplaneMode, excluded_namespaces: ["kube-system".to_owned()].into() }
+        Self {
+            rule: Rule::DataplaneMode,
+            excluded_namespaces: ["kube-system".to_owned()].into(),
+            when_agent_down: WhenAgentDown::Closed,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 {{- with .Values -}}
 enrolment:
   excludeNamespaces: {{ toJson .enrolment.excludeNamespaces }}
+  whenAgentDown: {{ .enrolment.whenAgentDown }}
   {{- with .enrolment.enablementSelectors }}
   enablementSelectors: {{ toJson . }}
   {{- end }}

@@ -1,6 +1,6 @@
 //! What only the agent does that may write.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use capture::{Capture, Pins, Programs, Pulse};
@@ -87,6 +87,7 @@ impl Work {
         let board = PhaseBoard::new();
         let (enrolled, are_enrolled) = watch::channel(false);
         let (leaving, is_leaving) = watch::channel(None);
+        let (late, are_late) = watch::channel(BTreeSet::new());
         let (arrive, arrivals) = mpsc::channel(QUEUE);
         let capture = Arc::new(Capture::new(capture_config, programs)?);
         let probes = probes::start(capture.clone(), config.probes, tenure.clone())?;
@@ -99,6 +100,7 @@ impl Work {
             linger: positive(config.drain.linger),
             ready: enrolled,
             tenure: tenure.clone(),
+            late: config.cni.is_some().then_some(late),
             leaving: is_leaving.clone(),
         };
         let enrolling = tokio::spawn(enroller.run(snapshots.clone(), arrivals));
@@ -123,8 +125,14 @@ impl Work {
         let (trouble, told) = watch::channel(None);
         let telling = client.map(|client| {
             let writer = StatusWriter::new(client, &options.node);
-            let redirection =
-                Redirection { node, writer, board: board.clone(), trouble, leaving: is_leaving };
+            let redirection = Redirection {
+                node,
+                writer,
+                board: board.clone(),
+                trouble,
+                late: are_late,
+                leaving: is_leaving,
+            };
             tokio::spawn(redirection.run(snapshots.clone()))
         });
         let admin = Admin {

@@ -147,9 +147,9 @@ fn an_invalid_selector_names_its_place() {
 #[test]
 fn when_the_agent_is_down_the_safe_way_is_the_default() {
     let annotated = |value: &str| labels(&[("millstream.dev/when-agent-down", value)]);
-    assert_eq!(when_agent_down(&BTreeMap::new()), Ok(WhenAgentDown::Closed));
-    assert_eq!(when_agent_down(&annotated("closed")), Ok(WhenAgentDown::Closed));
-    assert_eq!(when_agent_down(&annotated("open")), Ok(WhenAgentDown::Open));
+    assert_eq!(when_agent_down(&BTreeMap::new()), Ok(None));
+    assert_eq!(when_agent_down(&annotated("closed")), Ok(Some(WhenAgentDown::Closed)));
+    assert_eq!(when_agent_down(&annotated("open")), Ok(Some(WhenAgentDown::Open)));
     for unknown in ["Open", "", "true"] {
         let invalid = when_agent_down(&annotated(unknown)).unwrap_err();
         assert_eq!(invalid.field, "metadata.annotations[millstream.dev/when-agent-down]");

@@ -13,7 +13,8 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct NamespaceEntry {
     pub(super) labels: BTreeMap<String, String>,
-    pub(super) when_agent_down: WhenAgentDown,
+    /// Where the namespace says it; the configuration otherwise.
+    pub(super) when_agent_down: Option<WhenAgentDown>,
     pub(super) existing_connections: ExistingConnections,
     pub(super) objections: Vec<Invalid>,
 }
@@ -28,7 +29,7 @@ impl NamespaceEntry {
         let when_agent_down = enrolment::when_agent_down(annotations).unwrap_or_else(|invalid| {
             objections.push(invalid);
             // To keep `open` because somebody misspelt it would be worse than to fall back to what is safe.
-            WhenAgentDown::Closed
+            Some(WhenAgentDown::Closed)
         });
         let existing_connections = enrolment::existing_connections(annotations).unwrap_or_else(|invalid| {
             objections.push(invalid);

@@ -49,7 +49,8 @@ pub(super) fn join(
     }
     for (name, namespace) in &join.namespaces {
         if join.enrols(name, namespace, config) {
-            snapshot = snapshot.enrolled_namespace(name, namespace.when_agent_down);
+            let when_agent_down = namespace.when_agent_down.unwrap_or(config.enrolment.when_agent_down);
+            snapshot = snapshot.enrolled_namespace(name, when_agent_down);
         }
     }
     for service in &join.services {
@@ -119,7 +120,7 @@ impl<'a> Join<'a> {
             netns: pod.netns.clone(),
             enrolment: enrolment::decide(&pod.facts(), &namespace.labels, &config.enrolment),
             terminating: pod.terminating,
-            when_agent_down: namespace.when_agent_down,
+            when_agent_down: namespace.when_agent_down.unwrap_or(config.enrolment.when_agent_down),
             existing_connections: pod.existing_connections.unwrap_or(namespace.existing_connections),
             policed_by: self.policies.first_over(pod, seen.map(|namespace| &namespace.labels)),
             exclusions,

@@ -74,10 +74,27 @@ impl StatusWriter {
 
     /// An Event of the pod that says why it is not captured. Repetitions are counted in the one that is there.
     pub async fn not_captured(&self, pod: &ObjectName, uid: &PodUid, reason: &str) -> Result<(), WriteError> {
+        self.warn(pod, uid, "NotCaptured", format!("The pod cannot be captured: {reason}")).await
+    }
+
+    /// An Event of a pod that has started while no agent ran on its node.
+    pub async fn captured_late(&self, pod: &ObjectName, uid: &PodUid) -> Result<(), WriteError> {
+        let note = "The pod is captured now. It started while no agent ran on its node: its connections until now are \
+                    outside the mesh, and those that are still open stay so";
+        self.warn(pod, uid, "CapturedLate", note.to_owned()).await
+    }
+
+    async fn warn(
+        &self,
+        pod: &ObjectName,
+        uid: &PodUid,
+        reason: &str,
+        note: String,
+    ) -> Result<(), WriteError> {
         let event = Event {
             type_: EventType::Warning,
-            reason: "NotCaptured".to_owned(),
-            note: Some(format!("The pod cannot be captured: {reason}")),
+            reason: reason.to_owned(),
+            note: Some(note),
             action: "Capture".to_owned(),
             secondary: None,
         };

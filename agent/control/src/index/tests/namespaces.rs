@@ -98,6 +98,26 @@ fn every_namespace_has_the_label_with_its_name() {
 }
 
 #[test]
+fn which_namespaces_are_enrolled_as_a_whole_and_what_holds_there_without_an_agent() {
+    const AMBIENT: &str = "labels: {istio.io/dataplane-mode: ambient}";
+    let said = |what: &str| format!("{AMBIENT}, annotations: {{millstream.dev/when-agent-down: {what}}}");
+    let (closed, open) = (Some(WhenAgentDown::Closed), Some(WhenAgentDown::Open));
+    for (name, metadata, default, expected) in [
+        ("nobody asks", "labels: {team: shop}".to_owned(), WhenAgentDown::Open, None),
+        ("it says nothing", AMBIENT.to_owned(), WhenAgentDown::Closed, closed),
+        ("the configuration says it", AMBIENT.to_owned(), WhenAgentDown::Open, open),
+        ("it says itself", said("closed"), WhenAgentDown::Open, closed),
+        ("it says nonsense", said("ajar"), WhenAgentDown::Open, closed),
+    ] {
+        let mut enrolment = EnrolmentConfig::default();
+        enrolment.when_agent_down = default;
+        let mut index = Index::new(IndexConfig { enrolment, ..IndexConfig::default() });
+        index.reset(&super::objects(&namespace(&metadata)));
+        assert_eq!(index.snapshot(1).enrolled_namespaces().get("default").copied(), expected, "{name}");
+    }
+}
+
+#[test]
 fn nodes_are_checked() {
     let node = |address: &str| {
         format!(
