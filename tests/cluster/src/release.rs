@@ -18,6 +18,9 @@ pub const RELEASE: &str = "millstream";
 /// Everything of the chart bears it.
 const OURS: &str = "--selector=app.kubernetes.io/instance=millstream";
 
+/// The agents' pods.
+pub const AGENTS: &str = "--selector=app.kubernetes.io/name=millstream";
+
 /// Pods are made and ended in it, one node after the other.
 const PATIENCE: Duration = Duration::from_secs(240);
 

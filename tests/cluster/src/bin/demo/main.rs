@@ -191,8 +191,8 @@ impl Stage {
         let begin = Instant::now();
         self.cluster.uninstall()?;
         say(&format!(
-            "A hook of the chart ended the agents first, and waited until each had cleaned its node, while it still\n\
-             had its rights: {:.1} s in all. What is left:",
+            "A hook of the chart ended the agents first and waited until each had cleaned its node, while it\n\
+             still had its rights: {:.1} s in all. What is left:",
             begin.elapsed().as_secs_f64()
         ));
         self.kubectl(&[

@@ -79,8 +79,7 @@ impl Stage {
     pub(crate) fn agent_of(&self, pod: &str) -> Result<String> {
         let node = ["get", "pod", pod, IN_NAMESPACE, "--output=jsonpath={.spec.nodeName}"];
         let node = format!("--field-selector=spec.nodeName={}", self.cluster.kubectl(&node)?.stdout()?);
-        let theirs = "--selector=app.kubernetes.io/name=millstream";
-        let agents = ["get", "pods", "--output=json", OF_AGENTS, &node, theirs];
+        let agents = ["get", "pods", "--output=json", OF_AGENTS, &node, release::AGENTS];
         let agents = self.cluster.kubectl(&agents)?.json()?;
         let agents = agents["items"].as_array().into_iter().flatten().map(|pod| &pod["metadata"]);
         let stays = agents.filter(|agent| agent["deletionTimestamp"].is_null());
