@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::{build, setup, shell, workspace::Workspace};
+use crate::{build, image, setup, shell, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -28,7 +28,8 @@ enum BenchCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// What becomes of connections and probes while a real cluster's mesh is labelled, restarted and killed
+    /// What becomes of connections and probes while a real cluster's mesh is labelled, rolled, killed and
+    /// uninstalled
     Disruption {
         /// What the bench itself takes: a scenario, `--seconds S`, `--rounds N`, `--help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -52,11 +53,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 fn on_cluster(workspace: &Workspace, program: &str, options: &[String]) -> Result<()> {
     let parts = setup::kubernetes::run(workspace)?;
     build::release(workspace)?;
+    let image = image::make(workspace, false)?;
     build::clusters(workspace)?;
     shell::step("measure");
     let mut bench = Command::new(workspace.lab_program(program));
     bench.env(setup::kubernetes::PROGRAMS, parts).env("MILLSTREAM_BIN", workspace.millstream());
-    shell::run(bench.args(options))
+    shell::run(bench.args(options).env("MILLSTREAM_IMAGE", image))
 }
 
 fn capture(workspace: &Workspace, options: &[String]) -> Result<()> {

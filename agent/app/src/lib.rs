@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! control ──Snapshot──► enroller ──PodSpec──► capture ──Listen──► proxy ◄──Snapshot── control
-//!                          │ PodStatus
+//! millstream-cni ──Arrival────┤ PodStatus
 //!                       admin socket ──Answer──► millstream status | pods | why …
 //! ```
 //!
-//! In reading order: [`config`] · [`run_dir`] · [`tenure`] (which agent of the node writes) · [`source`] · [`agent`] (build, run, drain) · [`enroller`] (snapshot →
-//! captured pods) · [`pods`] (what became of each) · `redirection` (what the cluster is told of it) · [`listeners`]
-//! (capture meets proxy) · `canary` (is the proxy stuck?) · [`probes`] (what the kubelet dials; `kubelet` is PURE) ·
-//! `older` (connections that were there before) · `stopped` (what was dropped) · [`chain`] (the CNI plugin, kept in its
-//! place) · `neighbours` (what collides with capture) · [`why`] · [`answers`] · [`api`] · `metrics` (what Prometheus asks) · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent)
-//! · [`logging`] · `descriptors`.
+//! In reading order: [`config`] · [`run_dir`] · [`tenure`] (which agent of the node writes) · [`source`] · [`agent`]
+//! (build, run, step down, drain; `agent::work` is what only the writer does, `ready`, `retire`, `leave` and `home` are its
+//! stages) · [`enroller`] (snapshot → captured pods) · [`arrivals`] (new pods, which the CNI plugin asks about) · [`chain`]
+//! (the plugin, kept in its place) · `standing` (what it goes by while no agent runs) · [`pods`] (what became of each) ·
+//! `redirection` (what the cluster is told of it) · [`listeners`] (capture meets proxy) · `canary` (is the proxy stuck?) ·
+//! [`probes`] (what the kubelet dials; `kubelet` is PURE) · `older` (connections that were there before) · `stopped` (what
+//! was dropped) · `neighbours` (what collides with capture) · [`why`] · [`answers`] · [`api`] · `metrics` (what Prometheus
+//! asks) · [`admin`] (the socket) · [`client`] (its other end) · [`offline`] (the same answers without an agent) ·
+//! [`logging`] · [`threads`] · `socket` · `descriptors`.
 #![forbid(unsafe_code)]
 
 pub mod admin;

@@ -18,6 +18,9 @@ pub const RELEASE: &str = "millstream";
 /// Everything of the chart bears it.
 const OURS: &str = "--selector=app.kubernetes.io/instance=millstream";
 
+/// The agents' pods.
+pub const AGENTS: &str = "--selector=app.kubernetes.io/name=millstream";
+
 /// Pods are made and ended in it, one node after the other.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -34,13 +37,23 @@ fn image() -> Result<PathBuf> {
 impl Cluster {
     /// Installs the chart and waits until every agent is ready. `values` as for `helm --set`.
     pub fn install(&self, values: &[&str]) -> Result<()> {
+        self.prepare_install()?;
+        self.helm_install(values)
+    }
+
+    /// What [`Self::helm_install`] needs: the image on each node, and a cluster without anything of the agents.
+    pub fn prepare_install(&self) -> Result<()> {
         let image = image()?;
         for node in self.nodes() {
             node.import(&image)?;
         }
         // The harness has given the agents' rights to those that are no pods; Helm takes over nothing of others.
         self.kubectl(&["delete", "namespace", NAMESPACE])?.stdout()?;
-        self.kubectl(&["delete", "clusterroles,clusterrolebindings", OURS])?.stdout()?;
+        self.kubectl(&["delete", "clusterroles,clusterrolebindings", OURS])?.stdout().map(drop)
+    }
+
+    /// `helm install` alone, for whoever measures it.
+    pub fn helm_install(&self, values: &[&str]) -> Result<()> {
         self.release("install", values)
     }
 

@@ -1,32 +1,32 @@
-//! `cargo xtask demo kubernetes`: a label on a namespace of a real cluster, and what follows.
+//! `cargo xtask demo kubernetes`: installed on a real cluster, put to work, replaced, and taken away.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the demo is what it prints")]
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use cluster::{Cluster, IMAGE};
-use harness::{
-    Agent, AgentOptions, Client, Connected, narrator,
-    narrator::{prompt, say, show, title},
+use harness::narrator::{prompt, say, title};
+
+use crate::{
+    stage::{IN_NAMESPACE, NAMESPACE, Stage},
+    traces::Traces,
 };
 
-const NAMESPACE: &str = "shop";
-const IN_NAMESPACE: &str = "--namespace=shop";
+mod stage;
+mod traces;
+
 const LABEL: &str = "istio.io/dataplane-mode";
-const NODES: [&str; 2] = ["n1", "n2"];
+const ROLLOUT: Duration = Duration::from_secs(60);
 
 #[derive(Parser)]
 struct Args {
-    /// Leave everything standing at the end
+    /// Leave everything standing at the end, with the agents
     #[arg(long)]
     keep: bool,
-}
-
-/// The stage: a cluster, and an agent on each of its nodes.
-struct Stage {
-    cluster: Cluster,
-    agents: [Agent; 2],
 }
 
 fn main() -> ExitCode {
@@ -46,45 +46,44 @@ fn main() -> ExitCode {
 
 fn play(keep: bool) -> Result<()> {
     let stage = Stage::build(keep)?;
-    let played = stage.before_and_after_the_label().and_then(|()| stage.look_inside());
-    if let Err(error) = played.and_then(|()| stage.take_the_label_away()) {
+    let before = Traces::of(&stage.cluster)?;
+    let played = stage
+        .install()
+        .and_then(|()| stage.label())
+        .and_then(|()| stage.start_a_pod())
+        .and_then(|()| stage.look_inside())
+        .and_then(|()| stage.roll())
+        .and_then(|()| stage.take_the_label_away());
+    let ended = if keep { played } else { played.and_then(|()| stage.uninstall(&before)) };
+    if let Err(error) = ended {
         eprintln!("{}", stage.cluster.autopsy());
         return Err(error);
     }
-    if keep { stage.keep() } else { stage.leave_nothing() }
+    if keep { keep_standing(stage) } else { leave_nothing(stage) }
 }
 
 // === impl Stage ===
 
 impl Stage {
-    fn build(keep: bool) -> Result<Self> {
-        title("A Kubernetes cluster of two nodes");
-        say(
-            "etcd, an API server, controllers and a scheduler; on each node a kubelet, containerd and kube-proxy.\n\
-             Each node has a network, mounts and processes of its own, so it is a machine to whatever runs on it.",
-        );
-        let cluster = if keep { Cluster::standing("demo")? } else { Cluster::start("demo")? };
-        let near = cluster.node("n1")?.name();
-        cluster.apply(&include_str!("shop.yaml").replace("NEAR", near).replace("IMAGE", IMAGE))?;
-        cluster.wait(&["--for=condition=Available", "deployment/web", IN_NAMESPACE])?;
-        cluster.wait(&["--for=condition=Ready", "pod", "--all", IN_NAMESPACE])?;
-        let start = |node| cluster.node(node)?.agent(AgentOptions::default());
-        let agents = [start("n1")?, start("n2")?];
-        let stage = Self { cluster, agents };
-        stage.kubectl(&["get", "nodes"])?;
-        stage.kubectl(&["get", "pods", IN_NAMESPACE, "--output=wide"])?;
-        say("An agent runs on each node, with the rights that daemonset/millstream.yaml gives it.");
-        Ok(stage)
+    fn install(&self) -> Result<()> {
+        title("Installed, by the chart");
+        self.fetch()?;
+        prompt("admin", "helm install millstream daemonset/chart --namespace millstream-system \\");
+        println!("         --create-namespace --wait");
+        self.cluster.prepare_install()?;
+        let begin = Instant::now();
+        self.cluster.helm_install(&["logJson=false"])?;
+        say(&format!("Each node has an agent, and all are ready after {} ms.", begin.elapsed().as_millis()));
+        self.kubectl(&["get", "pods", "--namespace=millstream-system", stage::PODS])?;
+        say("It has put its plugin last into the node's CNI chain, so that it is asked for each new pod:");
+        self.on_node("n1", r#"grep -oE '"type": ?"[^"]+"' /etc/cni/net.d/10-pods.conflist"#)
     }
 
-    fn before_and_after_the_label(&self) -> Result<()> {
-        title("Before the label");
-        self.fetch()?;
+    fn label(&self) -> Result<()> {
+        title("The label, on a namespace whose pods run already");
         let mut old = self.dial()?;
         old.ping("before the label")?;
-        say("A connection to the database is open too, and will stay: `before the label` echoed.");
-
-        title("The label");
+        say("A connection to the database is open, and will stay: `before the label` echoed.");
         let flip = Instant::now();
         self.kubectl(&["label", "namespace", NAMESPACE, &format!("{LABEL}=ambient")])?;
         self.cluster.wait(&[
@@ -104,32 +103,71 @@ impl Stage {
         old.finish()?.stdout().map(drop)
     }
 
+    fn start_a_pod(&self) -> Result<()> {
+        title("A new pod, whose first act is a connection");
+        say(
+            "Its containers start only when the plugin has heard from the agent that it is captured: nothing of\n\
+             a new pod goes past the mesh.",
+        );
+        let first = "wget -qO- http://$WEB_SERVICE_HOST && exec sleep 2147483647";
+        let image = format!("--image={IMAGE}");
+        self.kubectl(&["run", "early", IN_NAMESPACE, &image, "--", "sh", "-c", first])?;
+        self.cluster.wait(&["--for=condition=Ready", "pod/early", IN_NAMESPACE])?;
+        self.kubectl(&["logs", "early", IN_NAMESPACE])?;
+        say("What the agent says of it: the plugin's question, and the access record of that connection.");
+        let agent = self.agent_of("early")?;
+        let log = self.log_until(&agent, |log| log.contains("src.workload=shop/early"))?;
+        prompt("admin", &format!("kubectl logs {agent} -n millstream-system | grep shop/early"));
+        log.lines().filter(|line| line.contains("shop/early")).for_each(stage::show_wrapped);
+        let pods = self.json("early", &["pods"])?;
+        let early = pods.as_array().into_iter().flatten().find(|pod| pod["name"] == "early");
+        let early = early.context("the agent does not know the pod")?;
+        ensure!(early["older_connections"] == 0, "it had connections before it was captured: {early}");
+        Ok(())
+    }
+
     fn look_inside(&self) -> Result<()> {
-        title("What each node knows");
+        title("What a node knows");
         let mut live = self.dial()?;
         live.ping("held open")?;
-        for (node, agent) in NODES.iter().zip(&self.agents) {
-            narrator::millstream(node, agent, &["status"])?;
-            narrator::millstream(node, agent, &["pods"])?;
-        }
-        let [near, far] = &self.agents;
-        narrator::millstream("n1", near, &["connections"])?;
         let destination = format!("{}:80", self.address_of("web")?);
-        narrator::millstream("n1", near, &["why", "shop/client", &destination])?;
-        say("And the pod of the service on the other node, from there:");
-        let pods =
-            self.cluster.kubectl(&["get", "pods", IN_NAMESPACE, "--selector=app=web", "--output=json"])?;
-        let pods = pods.json()?;
-        let far_node = self.cluster.node("n2")?.name();
-        let mut pods = pods["items"].as_array().into_iter().flatten();
-        let on_far = pods.find(|pod| pod["spec"]["nodeName"] == far_node);
-        let name = on_far.and_then(|pod| pod["metadata"]["name"].as_str()).context("no web pod on n2")?;
-        narrator::millstream("n2", far, &["why", &format!("{NAMESPACE}/{name}"), &destination])?;
-
-        prompt("admin", "kubectl get pod client --namespace=shop --output=yaml | head -5");
-        let yaml = self.cluster.kubectl(&["get", "pod", "client", IN_NAMESPACE, "--output=yaml"])?;
-        yaml.stdout()?.lines().take(5).for_each(|line| println!("  {line}"));
+        for question in [&["status"][..], &["pods"], &["connections"], &["why", "shop/client", &destination]]
+        {
+            self.ask("client", question)?;
+        }
         live.finish()?.stdout().map(drop)
+    }
+
+    fn roll(&self) -> Result<()> {
+        title("The agents are replaced, with connections open and new ones all the while");
+        say(
+            "The next agent of a node is ready before the one before it ends, and takes over what is new. What is\n\
+             open stays with the old one, which ends when that is closed, or after drain.shutdown (20 s).",
+        );
+        let mut live = self.dial()?;
+        live.ping("before")?;
+        let old = self.agent_of("client")?;
+        let load = self.load()?;
+        let begin = Instant::now();
+        self.kubectl(&["rollout", "restart", "daemonset/millstream", "--namespace=millstream-system"])?;
+        while self.agent_of("client")? == old {
+            ensure!(begin.elapsed() < ROLLOUT, "{old} was not replaced within {ROLLOUT:?}");
+        }
+        live.ping("the old agent is told to end")?;
+        say("`the old agent is told to end` echoed: that one still serves the connection. It is closed now.");
+        live.finish()?.stdout()?;
+        self.kubectl(&["rollout", "status", "daemonset/millstream", "--namespace=millstream-system"])?;
+        let took = begin.elapsed();
+        let found = load.stop()?;
+        let failed: u64 =
+            found["failures"].as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
+        ensure!(failed == 0, "new connections failed: {found}");
+        say(&format!(
+            "Both nodes have new agents after {:.1} s. Of {} connections begun meanwhile, {failed} failed.",
+            took.as_secs_f64(),
+            found["connections"]
+        ));
+        Ok(())
     }
 
     fn take_the_label_away(&self) -> Result<()> {
@@ -137,83 +175,56 @@ impl Stage {
         let mut live = self.dial()?;
         live.ping("captured")?;
         self.kubectl(&["label", "namespace", NAMESPACE, &format!("{LABEL}-")])?;
-        let [_, far] = &self.agents;
-        let pods = far.json(&["pods"])?;
-        for pod in pods.as_array().into_iter().flatten() {
-            let name = format!(
-                "{}/{}",
-                pod["namespace"].as_str().unwrap_or_default(),
-                pod["name"].as_str().unwrap_or_default()
-            );
-            far.wait(&["released", &name])?;
-        }
+        self.wait_released("early")?;
         live.ping("still alive")?;
         say("`still alive` echoed: what was captured stays so until it ends.");
-        narrator::millstream("n1", &self.agents[0], &["pods"])?;
+        self.ask("client", &["pods"])?;
         live.finish()?.stdout()?;
-        self.agents[0].wait(&["released", "shop/client"])?;
+        self.wait_released("client")?;
         say("It has ended, and the client is as if nothing had been:");
         self.fetch()
     }
 
-    fn keep(self) -> Result<()> {
-        let Self { cluster, agents } = self;
-        title("Left standing");
-        say("Try:\n  \
-             cargo xtask cluster kubectl label namespace shop istio.io/dataplane-mode=ambient\n  \
-             cargo xtask cluster exec n1 -- millstream status\n  \
-             cargo xtask cluster down");
-        agents.into_iter().for_each(Agent::leave);
-        cluster.leave()
+    fn uninstall(&self, before: &Traces) -> Result<()> {
+        title("Uninstalled, by Helm");
+        prompt("admin", "helm uninstall millstream --namespace=millstream-system --wait");
+        let begin = Instant::now();
+        self.cluster.uninstall()?;
+        say(&format!(
+            "A hook of the chart ended the agents first and waited until each had cleaned its node, while it\n\
+             still had its rights: {:.1} s in all. What is left:",
+            begin.elapsed().as_secs_f64()
+        ));
+        self.kubectl(&[
+            "get",
+            "all,clusterroles,validatingadmissionpolicies",
+            "--all-namespaces",
+            "--selector=app.kubernetes.io/instance=millstream",
+        ])?;
+        self.on_node("n1", traces::FILES)?;
+        before.ensure_nothing_else(&Traces::of(&self.cluster)?)?;
+        say(
+            "Nothing. On both nodes the CNI configuration is to the byte what it was before, and so are the rules\n\
+             and routes of the pods; and they still reach each other:",
+        );
+        self.fetch()
     }
+}
 
-    fn leave_nothing(self) -> Result<()> {
-        let Self { cluster, agents } = self;
-        let id = cluster.id().clone();
-        drop((agents, cluster));
-        let left = Cluster::leftovers(&id);
-        ensure!(left.is_empty(), "left behind: {}", left.join(", "));
-        say("The cluster is gone, and nothing of it is left.");
-        Ok(())
-    }
+fn keep_standing(stage: Stage) -> Result<()> {
+    title("Left standing, with the agents");
+    say("Try:\n  \
+         cargo xtask cluster kubectl label namespace shop istio.io/dataplane-mode=ambient\n  \
+         cargo xtask cluster kubectl exec daemonset/millstream -n millstream-system -- millstream status\n  \
+         cargo xtask cluster down");
+    stage.cluster.leave()
+}
 
-    fn kubectl(&self, args: &[&str]) -> Result<()> {
-        prompt("admin", &format!("kubectl {}", args.join(" ")));
-        let output = self.cluster.kubectl(args)?;
-        show(&output);
-        output.stdout().map(drop)
-    }
-
-    fn restarts_and_redirection(&self) -> Result<()> {
-        const COLUMNS: [&str; 3] = [
-            "POD:.metadata.name",
-            "RESTARTS:.status.containerStatuses[0].restartCount",
-            "REDIRECTION:.metadata.annotations.ambient\\.istio\\.io/redirection",
-        ];
-        let columns = format!("--output=custom-columns={}", COLUMNS.join(","));
-        prompt("admin", "kubectl get pods --namespace=shop --output=custom-columns=\\");
-        println!("         {}", COLUMNS.join(",\\\n         "));
-        let pods = self.cluster.kubectl(&["get", "pods", IN_NAMESPACE, &columns])?;
-        show(&pods);
-        pods.stdout().map(drop)
-    }
-
-    fn address_of(&self, service: &str) -> Result<String> {
-        let get = ["get", "service", service, IN_NAMESPACE, "--output=jsonpath={.spec.clusterIP}"];
-        Ok(self.cluster.kubectl(&get)?.stdout()?.to_owned())
-    }
-
-    /// A page of the web service, by its address.
-    fn fetch(&self) -> Result<()> {
-        let url = format!("http://{}", self.address_of("web")?);
-        self.kubectl(&["exec", IN_NAMESPACE, "client", "--", "wget", "-qO-", &url])
-    }
-
-    /// A connection from the client to the database.
-    fn dial(&self) -> Result<Client> {
-        let addr = format!("{}:5432", self.address_of("db")?);
-        let mut client = Client::of(self.cluster.exec(NAMESPACE, "client", &["peer", "dial", &addr])?);
-        ensure!(matches!(client.connected()?, Connected::Yes { .. }), "no connection to the database");
-        Ok(client)
-    }
+fn leave_nothing(stage: Stage) -> Result<()> {
+    let id = stage.cluster.id().clone();
+    drop(stage);
+    let left = Cluster::leftovers(&id);
+    ensure!(left.is_empty(), "left behind: {}", left.join(", "));
+    say("The cluster is gone, and nothing of it is left.");
+    Ok(())
 }

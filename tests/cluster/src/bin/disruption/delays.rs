@@ -1,4 +1,4 @@
-//! How soon the mesh follows: a label, and a new pod.
+//! How soon the mesh follows: a label, a new pod, forty of them while it is replaced, and a chain that somebody overwrote.
 
 use std::{
     thread,
@@ -25,7 +25,23 @@ pub(crate) struct Delays {
     pub(crate) label_and_kubectl: Duration,
     /// From `kubectl create` to `kubectl wait` for a new pod: not captured, and captured.
     pub(crate) pod: [Duration; 2],
+    /// From `kubectl apply` until the last of forty captured pods is ready: agents that stay, and agents that are replaced
+    /// meanwhile. Once each.
+    pub(crate) forty: [Duration; 2],
+    /// From when the network plugin's file was written anew until our plugin is in it again. Once: who does it often is
+    /// repaired ever more slowly.
+    pub(crate) conflist: Duration,
 }
+
+const FORTY: &str = include_str!("forty.yaml");
+
+/// Prints nanoseconds.
+const OVERWRITE: &str = "
+    begin=$(date +%s%N)
+    cat /run/theirs.conflist > /etc/cni/net.d/10-pods.conflist
+    until grep -q millstream-cni /etc/cni/net.d/10-pods.conflist; do :; done
+    echo $(($(date +%s%N) - begin))
+";
 
 pub(crate) fn measure(stage: &Stage) -> Result<Delays> {
     let labels = (0..ROUNDS).map(|_| label(stage)).collect::<Result<Vec<_>>>()?;
@@ -38,23 +54,26 @@ pub(crate) fn measure(stage: &Stage) -> Result<Delays> {
         label: median(labels.iter().map(|(label, _)| *label).collect()),
         label_and_kubectl: median(labels.into_iter().map(|(_, both)| both).collect()),
         pod: [median(uncaptured?), median(captured?)],
+        forty: [forty(stage, || Ok(()))?, forty(stage, || stage.roll())?],
+        conflist: overwrite(stage)?,
     })
 }
 
 fn label(stage: &Stage) -> Result<(Duration, Duration)> {
     stage.label(false)?;
     let load = stage.load(RATE)?;
-    let told = stage.agents[0].log()?.len();
+    let told = stage.log("n1")?.len();
     let begin = Timestamp::now();
     stage.set_label(true)?;
     let done = Timestamp::now();
     let first = loop {
-        let log = stage.agents[0].log()?;
+        let log = stage.log("n1")?;
         if let Some(first) = first_captured(&log[told..])? {
             break first;
         }
         ensure!(Timestamp::now().duration_since(done).unsigned_abs() < PATIENCE, "nothing was captured");
-        thread::sleep(Duration::from_millis(5));
+        // Asking takes a processor's time, and the answer tells when it was.
+        thread::sleep(Duration::from_millis(100));
     };
     load.stop()?;
     let since = |then| Duration::try_from(first.duration_since(then)).unwrap_or_default();
@@ -82,6 +101,23 @@ fn new_pod(stage: &Stage) -> Result<Duration> {
     let took = begin.elapsed();
     kubectl(&["delete", "pod", "new", IN_NAMESPACE, "--wait"])?;
     Ok(took)
+}
+
+fn forty(stage: &Stage, meanwhile: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let begin = Instant::now();
+    stage.cluster.apply(&FORTY.replace("IMAGE", IMAGE))?;
+    meanwhile()?;
+    let kubectl = |args: &[&str]| stage.cluster.kubectl(args)?.stdout().map(drop);
+    kubectl(&["rollout", "status", "deployment/forty", IN_NAMESPACE, "--timeout=180s"])?;
+    let took = begin.elapsed();
+    kubectl(&["delete", "deployment", "forty", IN_NAMESPACE, "--cascade=foreground", "--timeout=180s"])?;
+    stage.until_replaced()?;
+    Ok(took)
+}
+
+fn overwrite(stage: &Stage) -> Result<Duration> {
+    let took = stage.cluster.node("n1")?.run(&["timeout", "30", "sh", "-c", OVERWRITE])?;
+    Ok(Duration::from_nanos(took.stdout()?.parse()?))
 }
 
 fn median(mut all: Vec<Duration>) -> Duration {

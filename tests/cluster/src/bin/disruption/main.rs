@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::{scenario::Scenario, stage::Stage, table::row};
 
+mod agents;
 mod delays;
 mod scenario;
 mod stage;
@@ -51,8 +52,10 @@ fn run(args: &Args) -> Result<()> {
         }
     }
     if args.scenario.is_none() {
-        table::delays(&delays::measure(&stage)?);
+        stage.install()?;
+        table::delays(stage.installed, &delays::measure(&stage)?);
     }
+    stage.install()?;
     println!("Idle, an agent has {:.1} MB of memory (RSS) on n1.", stage.agent_megabytes()?);
     Ok(())
 }

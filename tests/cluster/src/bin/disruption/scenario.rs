@@ -1,7 +1,8 @@
 //! What is done to the mesh.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::ValueEnum;
+use cluster::release;
 
 use crate::stage::{NAMESPACE, Stage};
 
@@ -9,10 +10,14 @@ use crate::stage::{NAMESPACE, Stage};
 pub(crate) enum Scenario {
     /// The namespace is labelled
     Label,
-    /// The agents end in good order and are started again: both nodes, one after the other
-    Restart,
-    /// The agents are killed and started again
+    /// The DaemonSet is rolled: the next agent of a node is ready before the one before it ends
+    Roll,
+    /// The agents' pods are deleted, and made anew once they are gone
+    Delete,
+    /// The agents are killed; their supervisors start them again
     Kill,
+    /// The same soon after, as by a crash that comes back: is the agent back as soon?
+    KillAgain,
     /// The kubelets are killed and started again
     Kubelet,
     /// The containerds are killed and started again
@@ -21,6 +26,8 @@ pub(crate) enum Scenario {
     ApiServer,
     /// The label is taken away
     Unlabel,
+    /// The chart is uninstalled
+    Uninstall,
 }
 
 impl Scenario {
@@ -34,14 +41,13 @@ impl Scenario {
         match self {
             Self::Label => stage.label(true),
             Self::Unlabel => stage.label(false),
-            Self::Restart => stage.agents.iter_mut().try_for_each(|agent| {
-                ensure!(agent.terminate()?.success(), "the agent did not end in good order");
-                agent.launch()
-            }),
-            Self::Kill => stage.agents.iter_mut().try_for_each(|agent| {
-                agent.kill()?;
-                agent.launch()
-            }),
+            Self::Roll => stage.roll().and_then(|()| stage.until_replaced()),
+            Self::Delete => {
+                stage.of_agents(&["delete", "pods", release::AGENTS])?;
+                stage.until_replaced()
+            }
+            Self::Kill | Self::KillAgain => stage.kill(),
+            Self::Uninstall => stage.uninstall(),
             Self::Kubelet => stage.cluster.nodes().iter().try_for_each(|node| {
                 node.kill_kubelet()?;
                 node.start_kubelet()

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use cluster::{Cluster, IMAGE};
-use harness::{Agent, AgentOptions, Count, Crowd, Load, Process, peer_program};
+use harness::{Count, Crowd, Load, Process, peer_program};
 use serde_json::Value;
 
 use crate::scenario::Scenario;
@@ -29,7 +29,8 @@ const BEFORE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
-    pub(crate) agents: [Agent; 2],
+    /// How long Helm took until all agents were ready; `None`: they are not installed.
+    pub(crate) installed: Option<Duration>,
     servers: [SocketAddr; 2],
     /// The client's network, as its node names it: what runs there needs neither kubelet nor API server to go on.
     client: String,
@@ -71,8 +72,6 @@ impl Stage {
         let manifests = include_str!("shop.yaml").replace("IMAGE", IMAGE);
         cluster.apply(&manifests.replace("NEAR", &near?).replace("FAR", &far?))?;
         cluster.wait(&["--for=condition=Ready", "pod", "--all", IN_NAMESPACE])?;
-        let start = |node| cluster.node(node)?.agent(AgentOptions::default());
-        let agents = [start("n1")?, start("n2")?];
         let address = |pod| {
             let get = ["get", "pod", pod, IN_NAMESPACE, "--output=jsonpath={.status.podIP}"];
             anyhow::Ok(cluster.kubectl(&get)?.stdout()?.parse::<IpAddr>()?)
@@ -86,10 +85,11 @@ impl Stage {
         );
         let client = cluster.node("n1")?.run(&["sh", "-c", &script])?.stdout()?.to_owned();
         ensure!(!client.is_empty(), "the network of the client was not found on n1");
-        Ok(Self { cluster, agents, servers, client })
+        Ok(Self { cluster, installed: None, servers, client })
     }
 
     pub(crate) fn measure(&mut self, scenario: Scenario, seconds: u64) -> Result<Found> {
+        self.install()?;
         self.label(scenario.begins_captured())?;
         let before = self.pods()?;
         let [near, far] = self.servers.map(|addr| self.watch(addr));
@@ -133,10 +133,6 @@ impl Stage {
     pub(crate) fn load(&self, rate: &str) -> Result<Load> {
         let addr = self.servers[0].to_string();
         Load::of(self.peer(&["load", &addr, "--workers", "8", "--rate", rate])?)
-    }
-
-    pub(crate) fn agent_megabytes(&self) -> Result<f64> {
-        Ok(self.agents[0].resident()? as f64 / 1e6)
     }
 
     fn watch(&self, addr: SocketAddr) -> Result<Watched> {

@@ -1,5 +1,7 @@
 //! The table, a line as soon as it is known.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 
 use crate::{
@@ -43,14 +45,19 @@ pub(crate) fn row(scenario: Scenario, found: &Found) {
     }
 }
 
-pub(crate) fn delays(found: &Delays) {
-    let Delays { label, label_and_kubectl, pod: [uncaptured, captured] } = found;
-    println!("\n| medians | ms |\n| :--- | ---: |");
+pub(crate) fn delays(install: Option<Duration>, found: &Delays) {
+    let Delays { label, label_and_kubectl, pod: [uncaptured, captured], forty: [kept, replaced], conflist } =
+        found;
+    println!("\n| medians, and where it is done only once, that | ms |\n| :--- | ---: |");
     for (what, found) in [
+        ("from `helm install` until all agents are ready", &install.unwrap_or_default()),
         ("from the end of `kubectl label` to the first new connection that is captured", label),
         ("the same from its start", label_and_kubectl),
         ("from `kubectl run` to a ready pod, not captured", uncaptured),
         ("the same, captured", captured),
+        ("from `kubectl apply` until the last of 40 captured pods is ready", kept),
+        ("the same while the agents are replaced", replaced),
+        ("from a conflist that somebody overwrote until the plugin is in it again", conflist),
     ] {
         println!("| {what} | {} |", found.as_millis());
     }
