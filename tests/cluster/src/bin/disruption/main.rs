@@ -39,8 +39,9 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     println!(
         "{} long connections each, an echo every 50 ms, and {} new ones a second, to a server on the same node and to one \
-         on the other. Broken and failed, of all that there were:",
+         on the other. Broken and failed, of all that there were; {} that failed are a second without service:",
         stage::LONG,
+        stage::FRESH,
         stage::FRESH
     );
     let scenarios = args.scenario.map_or_else(|| Scenario::value_variants().to_vec(), |one| vec![one]);
