@@ -35,7 +35,7 @@ mod work;
 
 use self::{
     home::Home,
-    retire::retire,
+    retire::{hand_over, retire},
     work::{Means, Work},
 };
 
@@ -107,7 +107,12 @@ pub async fn run(options: Options, log: LogFilter) -> Result<Ended> {
     }
     let (serving, _draining) = work.end(&tenure).await;
     let ended = match ended {
-        Some(ended) => ended.map(|()| Ended::Told),
+        Some(ended) => {
+            if is_told && options.daemonset.is_some() {
+                hand_over(&options.run_dir, &proxy).await;
+            }
+            ended.map(|()| Ended::Told)
+        }
         None => {
             serving.abort();
             info!(

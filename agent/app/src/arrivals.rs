@@ -11,7 +11,8 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use cni::{
     ask::{Answer, Attachment, LONGEST_LINE, Request},
-    entry::{Entry, WhenUnknown},
+    entry::Entry,
+    standing::{Decision, Known, PodFacts, Standing, decide},
 };
 use control::kubernetes::PodLookup;
 use model::{Enrolment, ObjectName, Pod, Snapshot, WhenAgentDown};
@@ -22,6 +23,8 @@ use tokio::{
     time::timeout,
 };
 use tracing::{debug, info, warn};
+
+use crate::standing;
 
 /// The plugin waits for 30 s; what we cannot answer in that time must not look like silence.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -102,9 +105,9 @@ impl Arrivals {
             return Answer::NotEnrolled { because: "it is an agent".to_owned() };
         }
         let answer = match self.look_up(&name, &attachment).await {
-            Ok(Some(pod)) => self.meet(pod, attachment.netns).await,
+            Ok(Some(pod)) => self.meet(pod, attachment.netns.clone()).await,
             Ok(None) => Answer::NotEnrolled { because: "there is no such pod any more".to_owned() },
-            Err(why) => self.decide_by_namespace(&name, &why),
+            Err(why) => self.decide_by_namespace(&attachment, why),
         };
         info!(pod = %name, ?answer, "New pod");
         answer
@@ -147,27 +150,23 @@ impl Arrivals {
         }
     }
 
-    /// As the plugin would without us, but that we know the namespaces as they are now.
-    fn decide_by_namespace(&self, name: &ObjectName, why: &str) -> Answer {
-        let snapshot = self.snapshots.borrow();
-        let remedy = || "is the API server well? The kubelet tries again by itself".to_owned();
-        let is_listed = self.entry.own.namespace == *name.namespace
-            || self.entry.except.iter().any(|namespace| **namespace == *name.namespace);
-        match snapshot.enrolled_namespaces().get(&name.namespace) {
-            Some(WhenAgentDown::Closed) => Answer::Refused {
+    /// By the plugin's own rule for when we do not answer, but that we mostly know the namespaces as they are now.
+    fn decide_by_namespace(&self, attachment: &Attachment, why: String) -> Answer {
+        let snapshot = self.snapshots.borrow().clone();
+        let known = if snapshot.version > 0 {
+            Known::Standing(standing::of(&snapshot))
+        } else {
+            Standing::read(&self.entry.state_dir)
+        };
+        let Attachment { namespace, name, annotations, .. } = attachment;
+        match decide(&known, &self.entry, PodFacts { namespace, name, annotations }) {
+            Decision::Pass => Answer::Later { because: why },
+            Decision::Refuse { .. } => Answer::Refused {
                 why: format!(
-                    "its namespace is enrolled and closed, and whether the pod itself is cannot be told: {why}"
+                    "it may not start outside the mesh, and whether it belongs there cannot be told: {why}"
                 ),
-                remedy: remedy(),
+                remedy: "is the API server well? The kubelet tries again by itself".to_owned(),
             },
-            Some(WhenAgentDown::Open) => Answer::Later { because: why.to_owned() },
-            None if snapshot.version == 0 || self.entry.when_unknown == WhenUnknown::Refuse && !is_listed => {
-                Answer::Refused {
-                    why: format!("whether the pod is enrolled cannot be told: {why}"),
-                    remedy: remedy(),
-                }
-            }
-            None => Answer::NotEnrolled { because: format!("its namespace is not enrolled ({why})") },
         }
     }
 }

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 pub(crate) async fn keep(state_dir: PathBuf, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
     let mut written = None;
     while snapshots.wait_for(|snapshot| snapshot.version > 0).await.is_ok() {
-        let standing = standing(&snapshots.borrow_and_update());
+        let standing = of(&snapshots.borrow_and_update());
         if written.as_ref() != Some(&standing) {
             let (dir, new) = (state_dir.clone(), standing.clone());
             match spawn_blocking(move || new.write(&dir)).await {
@@ -32,7 +32,8 @@ pub(crate) async fn keep(state_dir: PathBuf, mut snapshots: watch::Receiver<Arc<
     }
 }
 
-fn standing(snapshot: &Snapshot) -> Standing {
+/// What holds in these namespaces.
+pub(crate) fn of(snapshot: &Snapshot) -> Standing {
     let namespaces = snapshot.enrolled_namespaces().iter();
     Standing {
         namespaces: namespaces.map(|(name, when)| (name.to_string(), *when)).collect::<BTreeMap<_, _>>(),

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use proxy::Proxy;
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -17,8 +20,18 @@ use crate::{
 /// another listener.
 const LINGER: Duration = Duration::from_secs(3);
 
+/// How often a newer agent is looked for.
+const KNOCK: Duration = Duration::from_millis(50);
+
 /// How often the newer agent is looked at.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// A DaemonSet makes the next pod as soon as one is told to end, and its agent is there within two seconds or three. By
+/// then the pulse of this one has not run out yet.
+const COMES_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long it may then take for all pods; the kubelet's patience is for open connections, too.
+const TAKES_AT_MOST: Duration = Duration::from_secs(4);
 
 /// A newer agent that is restarted by its own supervisor is back much sooner.
 const ROUNDS_UNTIL_GONE: u32 = 5;
@@ -30,6 +43,18 @@ pub(super) async fn retire(run_dir: &RunDir, proxy: &Proxy) {
         () = until_gone(run_dir) => {}
     }
     warn!("The newer agent of this node is gone: beginning anew");
+}
+
+/// An agent that is told to end without a newer one: new connections are served until one has them, or none comes.
+pub(super) async fn hand_over(run_dir: &RunDir, proxy: &Proxy) {
+    let comes = async {
+        while !tenure::is_held(&run_dir.lock_file()) {
+            sleep(KNOCK).await;
+        }
+    };
+    if timeout(COMES_WITHIN, comes).await.is_ok() {
+        let _over = timeout(TAKES_AT_MOST, close_listeners(run_dir, proxy)).await;
+    }
 }
 
 /// Once the newer one has every pod, and nothing has come for a while.
