@@ -149,6 +149,7 @@ impl Enroller {
             () = tenure.until_lost() => return,
         }
         let snapshot = snapshots.borrow_and_update().clone();
+        work.recall(&snapshot);
         work.follow(&snapshot).await;
         let mut is_settled = work.settle_what_was_left(&snapshot).await;
 
