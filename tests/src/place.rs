@@ -114,6 +114,12 @@ impl Place {
         Ok(format!("/{}", path.display()))
     }
 
+    /// Removes a cgroup below its own from all hierarchies, with those in it. Nothing may run there any more.
+    pub fn remove_cgroup(&self, name: &str) -> Result<()> {
+        let path = self.cgroup.strip_prefix(cgroup::root()?).context("its cgroup is of version 2")?;
+        cgroup::hierarchies()?.iter().try_for_each(|root| cgroup::remove(&root.join(path).join(name)))
+    }
+
     /// Runs a program to its end. It is killed, and this fails, if that takes longer than anything should.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output> {
         self.run_for(PATIENCE, args)

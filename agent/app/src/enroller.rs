@@ -151,6 +151,7 @@ impl Enroller {
             () = tenure.until_lost() => return,
         }
         let snapshot = snapshots.borrow_and_update().clone();
+        work.recall(&snapshot);
         work.follow(&snapshot).await;
         // From now on the plugin tells of new pods; who comes late now has got a label.
         work.enroller.late = None;

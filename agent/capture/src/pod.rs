@@ -162,6 +162,11 @@ impl Capture {
         entries
     }
 
+    /// The addresses that such a pod had when that agent looked last.
+    pub fn addresses_left_behind(&self, entry: &Entry) -> Result<Vec<IpAddr>, Error> {
+        self.with_maps(|maps| maps.addresses(entry.netns_cookie))
+    }
+
     /// Undoes what an agent before this one did to a pod that is not to be captured any more. Its captured
     /// connections ended with that agent.
     pub async fn abandon(&self, entry: &Entry) -> Result<(), Error> {

@@ -172,7 +172,8 @@ impl Node {
         for component in self.components() {
             component.forget();
         }
-        Ok(())
+        // For each that it finds, the next kubelet asks containerd for three seconds what it is.
+        self.network.remove_cgroup("kubepods")
     }
 
     /// Starts it again with what its disk has. Its pods come back when the kubelet sees to them.

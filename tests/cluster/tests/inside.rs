@@ -6,7 +6,7 @@ use cluster::Node;
 use harness::{Agent, Crowd, Place, peer_program};
 use serde_json::Value;
 
-use crate::mesh::Mesh;
+use crate::mesh::Shop;
 
 /// The network of a pod.
 pub(crate) struct Inside {
@@ -15,9 +15,9 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    pub(crate) fn of(mesh: &Mesh, node: &str, pod: &str) -> Self {
-        let ip = mesh.echo_at(pod).ip();
-        let node = mesh.node(node);
+    pub(crate) fn of(shop: &Shop, node: &str, pod: &str) -> Self {
+        let ip = shop.echo_at(pod).ip();
+        let node = shop.node(node);
         // Their names say nothing.
         let netns = each_netns(node, &format!("ip -oneline address | grep -qF ' {ip}/' && echo $netns"));
         Self { machine: node.machine(), netns }

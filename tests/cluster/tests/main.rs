@@ -5,6 +5,7 @@ mod absence;
 mod admission;
 mod chart;
 mod clusters;
+mod daemonset;
 mod enrolment;
 mod inside;
 mod install;

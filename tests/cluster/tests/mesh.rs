@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::Deref,
     thread,
     time::{Duration, Instant},
 };
@@ -17,9 +18,14 @@ pub(crate) const REDIRECTION: &str = "ambient.istio.io/redirection";
 pub(crate) const ECHO: u16 = 7;
 
 pub(crate) struct Mesh {
-    pub(crate) cluster: Cluster,
+    shop: Shop,
     /// Of `n1` and `n2`.
     pub(crate) agents: [Agent; 2],
+}
+
+/// The shop without agents.
+pub(crate) struct Shop {
+    pub(crate) cluster: Cluster,
 }
 
 /// A pod of the shop that holds still: on one node, and never made anew.
@@ -30,6 +36,8 @@ pub(crate) struct Still<'a> {
     pub(crate) command: &'a str,
 }
 
+// === impl Mesh ===
+
 impl Mesh {
     /// An unlabelled shop with a client and a server on `n1` and a server on `n2`, all running.
     pub(crate) fn open(name: &str) -> Self {
@@ -37,8 +45,24 @@ impl Mesh {
         let agents = ["n1", "n2"].map(|node| {
             cluster.node(node).unwrap().agent(AgentOptions::default().arg("--log-json")).unwrap()
         });
-        let mesh = Self { cluster, agents };
-        mesh.cluster
+        Self { shop: Shop::open(cluster), agents }
+    }
+}
+
+impl Deref for Mesh {
+    type Target = Shop;
+
+    fn deref(&self) -> &Shop {
+        &self.shop
+    }
+}
+
+// === impl Shop ===
+
+impl Shop {
+    pub(crate) fn open(cluster: Cluster) -> Self {
+        let shop = Self { cluster };
+        shop.cluster
             .apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"))
             .unwrap();
         let serve = "peer serve --mode crowd --listen [::]:7";
@@ -47,10 +71,10 @@ impl Mesh {
             Still { name: "near", node: "n1", command: serve },
             Still { name: "far", node: "n2", command: serve },
         ] {
-            mesh.add(still);
+            shop.add(still);
         }
-        mesh.wait_running();
-        mesh
+        shop.wait_running();
+        shop
     }
 
     pub(crate) fn add(&self, still: Still<'_>) {

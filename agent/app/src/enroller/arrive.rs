@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use model::{Enrolment, Snapshot, Uncaptured, WhenAgentDown};
+use model::{Enrolment, Pod, Snapshot, Uncaptured, WhenAgentDown};
+use tracing::warn;
 
-use super::{Work, locate::Whereabouts};
+use super::{Work, chain, locate::Whereabouts, release::inode};
 use crate::{arrivals::Arrival, pods::Phase};
 
 impl Work {
@@ -28,9 +29,35 @@ impl Work {
         self.back_up(&pod.uid).await;
     }
 
+    /// Those that an earlier agent welcomed: they may run already, and must not be outside until the snapshots show their
+    /// addresses.
+    pub(super) fn recall(&mut self, snapshot: &Snapshot) {
+        let capture = &self.enroller.capture;
+        for entry in capture.left_behind() {
+            let Some(pod) = snapshot.pod(&entry.uid).filter(|pod| pod.is_on(&self.enroller.node)) else {
+                continue;
+            };
+            if is_shown(pod) || inode(&entry.netns) != Some(entry.netns_inode) {
+                continue;
+            }
+            let ips = capture.addresses_left_behind(&entry).unwrap_or_else(|error| {
+                warn!(pod = %entry.pod, error = chain(error), "The addresses of a new pod are not known");
+                Vec::new()
+            });
+            let by = "the agent before this one, until its addresses are shown".to_owned();
+            let pod =
+                Pod { ips, netns: Some(entry.netns), enrolment: Enrolment::Enrolled(by), ..(**pod).clone() };
+            self.arrived.insert(entry.uid, Arc::new(pod));
+        }
+    }
+
     /// From then on the snapshots say what is to become of a pod.
     pub(super) fn forget_shown(&mut self, snapshot: &Snapshot) {
-        let is_shown = |pod: &model::Pod| pod.enrolment != Enrolment::NotEnrolled(Uncaptured::NoAddress);
         self.arrived.retain(|uid, _| !snapshot.pod(uid).is_some_and(|pod| is_shown(pod)));
     }
+}
+
+/// Whether it is known as it is: with its addresses.
+fn is_shown(pod: &Pod) -> bool {
+    pod.enrolment != Enrolment::NotEnrolled(Uncaptured::NoAddress)
 }

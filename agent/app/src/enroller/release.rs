@@ -136,7 +136,8 @@ impl Work {
         }
         let capture = &self.enroller.capture;
         for entry in capture.left_behind() {
-            let wanted = snapshot.pod(&entry.uid).is_some_and(|pod| pod.is_captured_by(&self.enroller.node));
+            let wanted = self.arrived.contains_key(&entry.uid)
+                || snapshot.pod(&entry.uid).is_some_and(|pod| pod.is_captured_by(&self.enroller.node));
             if self.managed.contains_key(&entry.uid) {
                 continue;
             }
@@ -158,6 +159,6 @@ impl Work {
     }
 }
 
-fn inode(path: &Path) -> Option<u64> {
+pub(super) fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|m| m.ino())
 }
