@@ -1,9 +1,9 @@
 //! Two agents of a node overlap, as in an upgrade of the DaemonSet with surge.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{mem, net::SocketAddr, thread, time::Duration};
 
 use harness::Mode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     mesh::{Mesh, NAMESPACE, dial, echo},
@@ -66,6 +66,29 @@ fn a_pod_that_is_released_meanwhile_keeps_the_connections_of_the_older_agent() {
     for pod in [&client, &server] {
         newer.wait_released(pod).unwrap();
     }
+}
+
+/// The CNI plugin told the older agent of it, and the kubelet tells the cluster its addresses only when it runs.
+#[test]
+fn a_pod_whose_addresses_are_not_shown_yet_stays_captured() {
+    let mut mesh = Mesh::labelled("arriving");
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let _echo = echo(&server, 9);
+    mesh.agent.kill().unwrap();
+    let mut ips = Vec::new();
+    client.edit(|object| ips = mem::take(&mut object.ips)).unwrap();
+    mesh.agent.launch().unwrap();
+    let (mut connection, local) = dial(&client, (server.v4(), 9), &[]);
+    connection.ping("before its addresses are shown").unwrap();
+    let rows = mesh.ask(&["connections"]);
+    let is_its_own = |row: &Value| row["direction"] == "outbound" && row["client"] == local.to_string();
+    assert!(rows.as_array().unwrap().iter().any(is_its_own), "{rows}");
+
+    client.edit(|object| object.ips = ips).unwrap();
+    wait_for(|| mesh.ask(&["status"])["pods"]["captured"] == 2);
+    connection.ping("after that").unwrap();
+    let log = mesh.agent.log().unwrap();
+    assert!(!log.contains("released"), "{log}");
 }
 
 /// It holds its lock and its sockets, and answers nothing.

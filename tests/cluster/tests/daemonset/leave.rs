@@ -31,6 +31,8 @@ fn a_node_reboots_into_the_mesh_and_an_uninstall_leaves_nothing() {
     let nodes = ["n1", "n2"].map(|node| shop.node(node));
     let nodes_before = nodes.map(of_a_node);
     let pods_before = ["client", "near"].map(|pod| of_a_pod(&shop, pod));
+    let mut older = shop.crowd(shop.echo_at("near"), CROWD);
+    assert_eq!(older.standing().unwrap(), Count::all(CROWD));
     install(&shop, &["drain.shutdown=5s"]);
     assert_ne!(nodes.map(of_a_node), nodes_before);
     assert_ne!(["client", "near"].map(|pod| of_a_pod(&shop, pod)), pods_before);
@@ -39,6 +41,7 @@ fn a_node_reboots_into_the_mesh_and_an_uninstall_leaves_nothing() {
     the_agents_are_uninstalled(&shop);
     assert_eq!(nodes.map(of_a_node), nodes_before);
     assert_eq!(["client", "near"].map(|pod| of_a_pod(&shop, pod)), pods_before);
+    assert_eq!(older.exchange().unwrap(), Count::all(CROWD));
 }
 
 fn a_node_reboots(shop: &Shop) {
