@@ -14,11 +14,10 @@ use cni::{
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::failure::{Code, Failure};
-
-/// Older ones know no chain.
-pub(crate) const SUPPORTED: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-pub(crate) const NEWEST: &str = "1.1.0";
+use crate::{
+    failure::{Code, Failure},
+    version::SUPPORTED,
+};
 
 /// What is on standard input, as far as it concerns us.
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use cni::{
 use serde_json::json;
 
 use crate::{
-    call::{Conf, NEWEST, SUPPORTED},
+    call::Conf,
     failure::{Code, Failure},
+    version::{NEWEST, SUPPORTED},
 };
 
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::call::NEWEST;
+use crate::version::NEWEST;
 
 /// The specification's numbers, and from 100 on ours.
 #[derive(Clone, Copy, Debug, Serialize)]

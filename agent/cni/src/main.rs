@@ -13,6 +13,7 @@ use std::{
 mod call;
 mod commands;
 mod failure;
+mod version;
 
 use self::{commands::Command, failure::Failure};
 
