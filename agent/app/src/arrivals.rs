@@ -86,8 +86,8 @@ impl Arrivals {
         timeout(LONGEST_QUESTION, BufReader::new(read.take(LONGEST_LINE)).read_line(&mut line)).await??;
         let answer = match serde_json::from_str::<Request>(&line) {
             Ok(Request::Status) => Answer::Ready,
-            Ok(Request::Add(attachment)) => self.add(attachment).await,
-            Ok(Request::Check(attachment)) => self.add(attachment).await,
+            // What is captured already stays as it is.
+            Ok(Request::Add(attachment) | Request::Check(attachment)) => self.add(attachment).await,
             Err(e) => Answer::Refused {
                 why: format!("the agent cannot read what its plugin asks ({e})"),
                 remedy: "are agent and plugin of one version? The agent installs its own when it starts"
@@ -106,7 +106,8 @@ impl Arrivals {
         }
         let answer = match self.look_up(&name, &attachment).await {
             Ok(Some(pod)) => self.meet(pod, attachment.netns.clone()).await,
-            Ok(None) => Answer::NotEnrolled { because: "there is no such pod any more".to_owned() },
+            // It was deleted; or it is a static one, whose mirror is not there yet.
+            Ok(None) => self.decide_by_namespace(&attachment, "the API server knows no such pod".to_owned()),
             Err(why) => self.decide_by_namespace(&attachment, why),
         };
         info!(pod = %name, ?answer, "New pod");

@@ -9,7 +9,7 @@ mod locate;
 mod release;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     mem,
     sync::Arc,
     time::{Duration, Instant},
@@ -57,7 +57,7 @@ pub struct Enroller {
     pub ready: watch::Sender<bool>,
     /// Without it nothing is changed.
     pub tenure: Tenure,
-    /// Told of pods that have started while no agent ran; `None` where no plugin waits for the agent, so that pods do.
+    /// Told of pods that have started without being captured first; `None` where no plugin is to see to that.
     pub late: Option<watch::Sender<BTreeSet<PodUid>>>,
     /// For how long connections may go on, if the agent is to leave nothing behind.
     pub leaving: watch::Receiver<Option<Duration>>,
@@ -105,6 +105,9 @@ struct Work {
     failures: HashMap<PodUid, Failure>,
     /// Pods that the CNI plugin has told of, and that the snapshots do not show as they are yet.
     arrived: HashMap<PodUid, Arc<Pod>>,
+    /// Pods of which nobody expects that they were captured before they started: the plugin has told of them, or no
+    /// label asked for it.
+    excused: HashSet<PodUid>,
     releases: u64,
     sweeps: usize,
     events: mpsc::UnboundedSender<Event>,
@@ -139,6 +142,7 @@ impl Enroller {
             managed: HashMap::new(),
             failures: HashMap::new(),
             arrived: HashMap::new(),
+            excused: HashSet::new(),
             releases: 0,
             sweeps: 0,
             events,
@@ -153,8 +157,6 @@ impl Enroller {
         let snapshot = snapshots.borrow_and_update().clone();
         work.recall(&snapshot);
         work.follow(&snapshot).await;
-        // From now on the plugin tells of new pods; who comes late now has got a label.
-        work.enroller.late = None;
         let mut is_settled = work.settle_what_was_left(&snapshot).await;
 
         let mut sweep = interval(SWEEP);
@@ -197,6 +199,7 @@ impl Work {
     /// Brings every pod of the node to where the snapshot wants it.
     async fn follow(&mut self, snapshot: &Snapshot) {
         self.forget_shown(snapshot);
+        self.excuse(snapshot);
         let pods = self.wanted(snapshot);
         let unwanted: Vec<PodUid> =
             self.managed.keys().filter(|uid| !pods.iter().any(|p| p.uid == **uid)).cloned().collect();

@@ -28,7 +28,7 @@ pub(crate) struct Redirection {
     pub(crate) board: PhaseBoard,
     /// Why the cluster is not told; `None` while all is well.
     pub(crate) trouble: watch::Sender<Option<String>>,
-    /// Pods that have started while no agent ran.
+    /// Pods that have started without being captured first.
     pub(crate) late: watch::Receiver<BTreeSet<PodUid>>,
     /// Whether the agent is to leave nothing behind.
     pub(crate) leaving: watch::Receiver<Option<Duration>>,

@@ -14,6 +14,7 @@ impl Work {
         let Arrival { pod, captured } = arrival;
         let pod = Arc::new(pod);
         self.arrived.insert(pod.uid.clone(), pod.clone());
+        self.excused.insert(pod.uid.clone());
         self.enrol(&pod, &Whereabouts::default()).await;
         let answer = match self.enroller.board.read().get(&pod.uid) {
             Some(Phase::Captured) => Ok(()),
@@ -49,6 +50,14 @@ impl Work {
                 Pod { ips, netns: Some(entry.netns), enrolment: Enrolment::Enrolled(by), ..(**pod).clone() };
             self.arrived.insert(entry.uid, Arc::new(pod));
         }
+    }
+
+    /// Who is captured later because a label came later is not late.
+    pub(super) fn excuse(&mut self, snapshot: &Snapshot) {
+        let (node, arrived) = (&self.enroller.node, &self.arrived);
+        self.excused.retain(|uid| arrived.contains_key(uid) || snapshot.pod(uid).is_some());
+        let unasked = snapshot.pods_on(node).into_iter().filter(|pod| !pod.is_enrolled() && is_shown(pod));
+        self.excused.extend(unasked.map(|pod| pod.uid.clone()));
     }
 
     /// From then on the snapshots say what is to become of a pod.

@@ -66,7 +66,10 @@ impl Work {
         info!(pod = %pod.name, uid = %pod.uid, by = %pod.enrolment, steps = steps.len(), took = ?began.elapsed(), "Pod captured");
         let begun = steps.iter().any(|step| matches!(step, Step::Begin { before: None, .. }));
         let before = known.filter(|k| k.state == State::Captured).map(|k| k.existing_connections);
-        if begun && let Some(late) = &self.enroller.late {
+        if begun
+            && !self.excused.contains(&pod.uid)
+            && let Some(late) = &self.enroller.late
+        {
             late.send_modify(|late| {
                 late.insert(pod.uid.clone());
             });

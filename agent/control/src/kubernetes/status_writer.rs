@@ -77,10 +77,11 @@ impl StatusWriter {
         self.warn(pod, uid, "NotCaptured", format!("The pod cannot be captured: {reason}")).await
     }
 
-    /// An Event of a pod that has started while no agent ran on its node.
+    /// An Event of a pod that has started without being captured first.
     pub async fn captured_late(&self, pod: &ObjectName, uid: &PodUid) -> Result<(), WriteError> {
-        let note = "The pod is captured now. It started while no agent ran on its node: its connections until now are \
-                    outside the mesh, and those that are still open stay so";
+        let note = "The pod is captured now, and was not when it started: no agent ran on its node, or somebody had taken \
+                    the CNI plugin out of the chain. Its connections until now are outside the mesh, and those that \
+                    are still open stay so";
         self.warn(pod, uid, "CapturedLate", note.to_owned()).await
     }
 
