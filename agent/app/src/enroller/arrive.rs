@@ -30,8 +30,8 @@ impl Work {
         self.back_up(&pod.uid).await;
     }
 
-    /// Those that an earlier agent welcomed: they may run already, and must not be outside until the snapshots show their
-    /// addresses.
+    /// Those that an earlier agent welcomed: they may run already, and must not be outside until the snapshots show
+    /// their addresses.
     pub(super) fn recall(&mut self, snapshot: &Snapshot) {
         let capture = &self.enroller.capture;
         for entry in capture.left_behind() {
