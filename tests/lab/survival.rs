@@ -17,7 +17,7 @@
 //! | 14 | full maps | `full_map`, `exclusions` |
 //! | 15 | half-close, reset, single bytes, 10 GiB, a slow reader | `bytes` |
 //!
-//! (13, a CNI configuration that is rewritten all the time, has no test before there is a CNI plugin.)
+//! (13, a CNI configuration that is rewritten all the time: agent/app/src/chain.)
 
 use std::collections::HashSet;
 

@@ -87,7 +87,11 @@ impl Arrivals {
         let answer = match serde_json::from_str::<Request>(&line) {
             Ok(Request::Status) => Answer::Ready,
             // What is captured already stays as it is.
-            Ok(Request::Add(attachment) | Request::Check(attachment)) => self.add(attachment).await,
+            Ok(Request::Add(attachment) | Request::Check(attachment)) => match self.add(attachment).await {
+                Some(answer) => answer,
+                // The plugin asks again, and finds the next agent.
+                None => return Ok(()),
+            },
             Err(e) => Answer::Refused {
                 why: format!("the agent cannot read what its plugin asks ({e})"),
                 remedy: "are agent and plugin of one version? The agent installs its own when it starts"
@@ -99,19 +103,20 @@ impl Arrivals {
         write.write_all(&line).await
     }
 
-    async fn add(&self, attachment: Attachment) -> Answer {
+    /// `None`: this agent is ending.
+    async fn add(&self, attachment: Attachment) -> Option<Answer> {
         let name = ObjectName::new(&attachment.namespace, &attachment.name);
         if self.entry.own.is_agent(&attachment.namespace, &attachment.name) {
-            return Answer::NotEnrolled { because: "it is an agent".to_owned() };
+            return Some(Answer::NotEnrolled { because: "it is an agent".to_owned() });
         }
         let answer = match self.look_up(&name, &attachment).await {
-            Ok(Some(pod)) => self.meet(pod, attachment.netns.clone()).await,
+            Ok(Some(pod)) => self.meet(pod, attachment.netns.clone()).await?,
             // It was deleted; or it is a static one, whose mirror is not there yet.
             Ok(None) => self.decide_by_namespace(&attachment, "the API server knows no such pod".to_owned()),
             Err(why) => self.decide_by_namespace(&attachment, why),
         };
         info!(pod = %name, ?answer, "New pod");
-        answer
+        Some(answer)
     }
 
     /// The API server knows best: of a pod that was made just now, and of a label that was set just before it, a watch
@@ -129,26 +134,26 @@ impl Arrivals {
         }
     }
 
-    async fn meet(&self, mut pod: Pod, netns: PathBuf) -> Answer {
+    async fn meet(&self, mut pod: Pod, netns: PathBuf) -> Option<Answer> {
         if let Enrolment::NotEnrolled(why) = &pod.enrolment {
-            return Answer::NotEnrolled { because: why.to_string() };
+            return Some(Answer::NotEnrolled { because: why.to_string() });
         }
         let when_agent_down = pod.when_agent_down;
         pod.netns = Some(netns);
         let (captured, is_captured) = oneshot::channel();
         let asked = async {
-            let ending = || "the agent is ending".to_owned();
-            self.enroller.send(Arrival { pod, captured }).await.map_err(|_| ending())?;
-            is_captured.await.map_err(|_| ending())?
+            self.enroller.send(Arrival { pod, captured }).await.ok()?;
+            is_captured.await.ok()
         };
-        match timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late())) {
+        let outcome = timeout(PATIENCE, asked).await.unwrap_or_else(|_| Some(Err(late())))?;
+        Some(match outcome {
             Ok(()) => Answer::Captured,
             Err(because) if when_agent_down == WhenAgentDown::Open => Answer::Later { because },
             Err(why) => Answer::Refused {
                 why: format!("it cannot be captured, and must not start outside the mesh: {why}"),
                 remedy: "see `millstream status` on the node; the kubelet tries again by itself".to_owned(),
             },
-        }
+        })
     }
 
     /// By the plugin's own rule for when we do not answer, but that we mostly know the namespaces as they are now.
