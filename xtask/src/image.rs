@@ -96,6 +96,8 @@ pub(crate) fn build(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
     let flags = [
         "-Ctarget-feature=+crt-static".to_owned(),
         "-Cstrip=symbols".to_owned(),
+        // A program that may be loaded anywhere has tens of thousands of addresses to put right; this way a bit each.
+        "-Clink-arg=-Wl,-z,pack-relative-relocs".to_owned(),
         // So that it does not matter where it was built.
         format!("--remap-path-prefix={}=/millstream", workspace.root.display()),
         format!("--remap-path-prefix={}=/cargo", cargo_home.display()),
