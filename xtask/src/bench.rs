@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::{build, image, setup, shell, workspace::Workspace};
+use crate::{build, setup, shell, workspace::Workspace};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -52,8 +52,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
 fn on_cluster(workspace: &Workspace, program: &str, options: &[String]) -> Result<()> {
     let parts = setup::kubernetes::run(workspace)?;
-    build::release(workspace)?;
-    let image = image::make(workspace, false)?;
+    let image = build::release_with_image(workspace)?;
     build::clusters(workspace)?;
     shell::step("measure");
     let mut bench = Command::new(workspace.lab_program(program));

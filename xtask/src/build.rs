@@ -27,6 +27,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
 /// The product as it ships: what is tested and measured is what the image holds.
 pub(crate) fn release(workspace: &Workspace) -> Result<()> {
+    release_to_pack(workspace).map(drop)
+}
+
+/// The same, and the image of it; returns where that is.
+pub(crate) fn release_with_image(workspace: &Workspace) -> Result<PathBuf> {
+    image::pack(workspace, &release_to_pack(workspace)?, false)
+}
+
+/// Returns the folder of the programs that the image takes.
+fn release_to_pack(workspace: &Workspace) -> Result<PathBuf> {
     let built = image::build(workspace, false)?;
     let folder = workspace.target.join("release");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -38,7 +48,7 @@ pub(crate) fn release(workspace: &Workspace) -> Result<()> {
         }
         fs::copy(built.join(name), &path).with_context(|| format!("cannot copy to {}", path.display()))?;
     }
-    Ok(())
+    Ok(built)
 }
 
 /// The product, and the programs of the lab, which nobody waits for: not optimised, and apart from the product, so

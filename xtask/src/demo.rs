@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    build, image,
+    build,
     place::{Place, PlaceArgs},
     setup, shell, vm,
     workspace::Workspace,
@@ -52,8 +52,7 @@ fn here(workspace: &Workspace, keep: bool) -> Result<()> {
 
 fn kubernetes(workspace: &Workspace, keep: bool) -> Result<()> {
     let parts = setup::kubernetes::run(workspace)?;
-    build::release(workspace)?;
-    let image = image::make(workspace, false)?;
+    let image = build::release_with_image(workspace)?;
     build::clusters(workspace)?;
     play(workspace, "demo-kubernetes", keep, |demo| {
         demo.env(setup::kubernetes::PROGRAMS, parts).env("MILLSTREAM_IMAGE", image)

@@ -33,12 +33,11 @@ const LARGEST: usize = 25_000_000;
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::run()?;
-    make(workspace, args.debug).map(drop)
+    pack(workspace, &build(workspace, args.debug)?, args.debug).map(drop)
 }
 
-/// Builds it; returns where it is.
-pub(crate) fn make(workspace: &Workspace, debug: bool) -> Result<PathBuf> {
-    let built = build(workspace, debug)?;
+/// Makes the archive of the programs in `built`; returns where it is.
+pub(crate) fn pack(workspace: &Workspace, built: &Path, debug: bool) -> Result<PathBuf> {
     let mut layer = Layer::default();
     for folder in ["usr", "usr/local", FOLDER] {
         layer.folder(folder, EXECUTABLE)?;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    build, ebpf, image,
+    build, ebpf,
     place::{self, Place, PlaceArgs},
     setup, shell,
     vm::{self, Release},
@@ -141,8 +141,7 @@ fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
 fn kubernetes(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
     let programs = setup::kubernetes::run(workspace)?;
     setup::mount_bpffs()?;
-    build::release(workspace)?;
-    let image = image::make(workspace, false)?;
+    let image = build::release_with_image(workspace)?;
     build::clusters(workspace)?;
     shell::step("tests on clusters");
     shell::run(

@@ -13,7 +13,6 @@ use tokio::{
     sync::watch,
     time::timeout,
 };
-use tracing::{debug, warn};
 
 use crate::{
     answers,
@@ -24,7 +23,7 @@ use crate::{
     pods::PhaseBoard,
     probes::Probing,
     run_dir::{AgentFile, RunDir},
-    stopped,
+    socket, stopped,
     tenure::Tenure,
     why,
 };
@@ -56,23 +55,11 @@ pub struct Admin {
 
 impl Admin {
     pub async fn serve(self, listener: UnixListener) {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let admin = self.clone();
-                    tokio::spawn(async move {
-                        if let Err(error) = admin.converse(stream).await {
-                            debug!(%error, "Admin connection ended");
-                        }
-                    });
-                }
-                Err(error) => {
-                    warn!(%error, "Admin socket cannot accept");
-                    // Out of descriptors, most likely: they come back.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        let converse = |stream| {
+            let admin = self.clone();
+            async move { admin.converse(stream).await }
+        };
+        socket::serve(listener, "admin", converse).await;
     }
 
     async fn converse(&self, stream: UnixStream) -> io::Result<()> {

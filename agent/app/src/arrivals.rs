@@ -22,18 +22,15 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use crate::standing;
+use crate::{socket, standing};
 
 /// The plugin waits for 30 s; what we cannot answer in that time must not look like silence.
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// A request is there whole as soon as somebody has connected.
 const LONGEST_QUESTION: Duration = Duration::from_secs(5);
-
-/// Between tries to accept, where there are no descriptors.
-const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Asks on behalf of new pods.
 #[derive(Clone, Debug)]
@@ -57,22 +54,11 @@ pub struct Arrival {
 
 impl Arrivals {
     pub(crate) async fn serve(self, listener: UnixListener) {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let arrivals = self.clone();
-                    tokio::spawn(async move {
-                        if let Err(error) = arrivals.converse(stream).await {
-                            debug!(%error, "A CNI plugin has hung up");
-                        }
-                    });
-                }
-                Err(error) => {
-                    warn!(%error, "The CNI socket cannot accept");
-                    tokio::time::sleep(BACKOFF).await;
-                }
-            }
-        }
+        let converse = |stream| {
+            let arrivals = self.clone();
+            async move { arrivals.converse(stream).await }
+        };
+        socket::serve(listener, "cni", converse).await;
     }
 
     async fn converse(&self, stream: UnixStream) -> io::Result<()> {

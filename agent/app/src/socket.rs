@@ -1,11 +1,18 @@
 //! Sockets of the run directory, for root alone.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use tokio::net::UnixListener;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    time::sleep,
+};
+use tracing::{debug, warn};
 
 use crate::run_dir::remove_if_there;
+
+/// Between tries to accept. Out of descriptors, most likely: they come back.
+const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Makes the socket, in place of the one of the agent before: at each moment there is one.
 pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
@@ -18,4 +25,27 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener> {
         Ok(listener)
     };
     bind().with_context(|| format!("cannot listen at {}", path.display()))
+}
+
+/// Converses with each that connects in a task of its own, until this is dropped. `name` is for the log.
+pub(crate) async fn serve<C>(listener: UnixListener, name: &'static str, converse: impl Fn(UnixStream) -> C)
+where
+    C: Future<Output = io::Result<()>> + Send + 'static,
+{
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let conversation = converse(stream);
+                tokio::spawn(async move {
+                    if let Err(error) = conversation.await {
+                        debug!(socket = name, %error, "Connection ended");
+                    }
+                });
+            }
+            Err(error) => {
+                warn!(socket = name, %error, "Cannot accept");
+                sleep(BACKOFF).await;
+            }
+        }
+    }
 }

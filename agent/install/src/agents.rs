@@ -63,12 +63,7 @@ impl Agents {
         patience: Duration,
         tell: Tell<'_>,
     ) -> Result<(), Error> {
-        let mut agents = Self::default();
-        let followed = agents.follow(of, client, tell, Self::is_rolled_out);
-        match timeout(patience, followed).await {
-            Ok(followed) => followed,
-            Err(_) => Err(Error::Late { left: agents.unready() }),
-        }
+        Self::wait(of, client, patience, tell, Self::is_rolled_out, Self::unready).await
     }
 
     /// Waits until the last one has gone.
@@ -78,11 +73,23 @@ impl Agents {
         patience: Duration,
         tell: Tell<'_>,
     ) -> Result<(), Error> {
-        let mut agents = Self::default();
         let are_gone = |agents: &Self| agents.daemonset.objects.is_empty() && agents.pods.objects.is_empty();
-        match timeout(patience, agents.follow(of, client, tell, are_gone)).await {
+        Self::wait(of, client, patience, tell, are_gone, |agents| agents.remaining(of)).await
+    }
+
+    /// Until it `is_so`; if that takes longer, the error tells what is `left`.
+    async fn wait(
+        of: &Installation,
+        client: &Client,
+        patience: Duration,
+        tell: Tell<'_>,
+        is_so: impl Fn(&Self) -> bool,
+        left: impl Fn(&Self) -> Vec<String>,
+    ) -> Result<(), Error> {
+        let mut agents = Self::default();
+        match timeout(patience, agents.follow(of, client, tell, is_so)).await {
             Ok(followed) => followed,
-            Err(_) => Err(Error::Late { left: agents.remaining(of) }),
+            Err(_) => Err(Error::Late { left: left(&agents) }),
         }
     }
 
