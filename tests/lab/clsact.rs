@@ -1,8 +1,6 @@
 //! The guard on kernels without TCX: a tc filter, beside those of others.
 
-use std::fs;
-
-use harness::{AgentOptions, Pod};
+use harness::Pod;
 
 use crate::{
     mesh::{Mesh, NAMESPACE, dial, echo},
@@ -11,11 +9,7 @@ use crate::{
 
 /// An agent that guards as it would before Linux 6.6.
 fn mesh(name: &str) -> Mesh {
-    let config = std::env::temp_dir().join(format!("millstream-{name}-{}.yaml", std::process::id()));
-    fs::write(&config, "steering: {guard-hook: clsact}").unwrap();
-    let mesh = Mesh::with(name, AgentOptions::default().arg("--config").arg(config.to_str().unwrap()));
-    mesh.label(Some("ambient"));
-    mesh
+    Mesh::configured(name, "steering: {guard-hook: clsact}")
 }
 
 #[test]

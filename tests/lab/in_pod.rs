@@ -1,11 +1,8 @@
 //! Pods with a network of their own making: several interfaces and tables, a VPN, a sidecar, a firewall.
 
-use std::{
-    fs,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
-use harness::{AgentOptions, Mode, Pod};
+use harness::{Mode, Pod};
 
 use crate::{
     mesh::{Mesh, NAMESPACE, dial, echo},
@@ -177,11 +174,7 @@ fn a_firewall_in_the_pod_is_heeded() {
 
 #[test]
 fn what_keeps_an_application_from_answering_the_proxy_is_named() {
-    let config = std::env::temp_dir().join(format!("millstream-answers-{}.yaml", std::process::id()));
-    fs::write(&config, "proxy: {connect-timeout: 300ms}").unwrap();
-    let mesh = Mesh::with("answers", AgentOptions::default().arg("--config").arg(config.to_str().unwrap()));
-    fs::remove_file(&config).unwrap();
-    mesh.label(Some("ambient"));
+    let mesh = Mesh::configured("answers", "proxy: {connect-timeout: 300ms}");
     let stranger = mesh.stranger("stranger");
     let _there = echo(&stranger, 7);
     for (named_before, (name, rules)) in [

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use harness::{AgentOptions, Mode, Pod};
+use harness::{Mode, Pod};
 
 use crate::{
     mesh::{Mesh, NAMESPACE, assert_same, dial, echo, fingerprint},
@@ -158,11 +158,7 @@ pub(crate) fn enrol_and_release_under_load(lab: &str, rounds: usize) {
 
 #[test]
 fn after_the_drain_time_a_released_pod_is_released_all_the_same() {
-    let config = std::env::temp_dir().join(format!("millstream-drain-{}.yaml", std::process::id()));
-    fs::write(&config, "drain: {release: 300ms, linger: 100ms}").unwrap();
-    let mesh = Mesh::with("drain", AgentOptions::default().arg("--config").arg(config.to_str().unwrap()));
-    fs::remove_file(&config).unwrap();
-    mesh.label(Some("ambient"));
+    let mesh = Mesh::configured("drain", "drain: {release: 300ms, linger: 100ms}");
     let (client, server) = (mesh.pod("client"), mesh.pod("server"));
     let mut listening = server.serve(Mode::Echo, 7).unwrap();
     let (mut connection, _) = dial(&client, (server.v4(), 7), &[]);

@@ -1,8 +1,6 @@
 //! The agent lives, and does nothing: pods meet what they meet while no agent runs, until it goes on.
 
-use std::fs;
-
-use harness::{AgentOptions, Connected, Pod};
+use harness::{Connected, Pod};
 
 use crate::{
     mesh::{LABEL, Mesh, dial, echo, refused},
@@ -11,11 +9,7 @@ use crate::{
 
 /// An agent that counts as dead soon.
 fn mesh(name: &str) -> Mesh {
-    let config = std::env::temp_dir().join(format!("millstream-{name}-{}.yaml", std::process::id()));
-    fs::write(&config, "canary: {dead-after: 1s}").unwrap();
-    let mesh = Mesh::with(name, AgentOptions::default().arg("--config").arg(config.to_str().unwrap()));
-    mesh.label(Some("ambient"));
-    mesh
+    Mesh::configured(name, "canary: {dead-after: 1s}")
 }
 
 /// Until it is found the kernel goes on completing handshakes.
