@@ -1,8 +1,9 @@
 //! The agent dies, and comes back, or does not.
 
-use std::{fs, net::IpAddr, time::Duration};
+use std::{fs, net::IpAddr, path::Path, time::Duration};
 
 use harness::{AgentOptions, Connected, Pod};
+use serde_json::{Value, json};
 
 use crate::{
     mesh::{LABEL, Mesh, NAMESPACE, assert_same, dial, echo, fingerprint, refused},
@@ -129,6 +130,57 @@ fn cleanup_after_a_sigkill_removes_every_trace() {
     dial(&pod, (stranger.v4(), 7), &[]).0.ping("free").unwrap();
     // Twice is as good as once.
     assert_eq!(mesh.agent.cli(&["cleanup"]).unwrap().code(), Some(0));
+}
+
+#[test]
+fn cleanup_takes_the_plugin_of_a_dead_agent_out_of_the_chain_and_that_of_no_other() {
+    let mut mesh = Mesh::labelled("unchained");
+    mesh.agent.kill().unwrap();
+    let run_dir = mesh.node.run_dir().to_owned();
+    let folder = |name: &str| {
+        let path = run_dir.with_file_name(name);
+        fs::create_dir(&path).unwrap();
+        path
+    };
+    let (conf, bin, state) = (folder("net.d"), folder("bin"), folder("state"));
+    let (conflist, plugin) = (conf.join("10-net.conflist"), bin.join("millstream-cni"));
+    let standing = state.join("standing.json");
+    let primary = r#"{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "ptp"}]}"#;
+    let folders = [&conf, &bin].map(|dir| dir.to_str().unwrap());
+    let cleanup = ["cleanup", "--cni-conf-dir", folders[0], "--cni-bin-dir", folders[1]];
+    // Of what is its own, the second time, nothing else is left.
+    for (name, of, is_removed) in
+        [("of another agent", Path::new("/run/another"), false), ("of this one", &run_dir, true)]
+    {
+        let entry = json!({ "type": "millstream-cni", "runDir": of, "stateDir": state, "capabilities": {} });
+        let chained = primary.replace("}]", &format!("}}, {entry}]"));
+        fs::write(&conflist, &chained).unwrap();
+        fs::write(&plugin, "").unwrap();
+        fs::write(&standing, "{}").unwrap();
+        mesh.agent.cli(&cleanup).unwrap().stdout().unwrap();
+        let expected = if is_removed { primary } else { &chained };
+        assert_eq!(fs::read_to_string(&conflist).unwrap(), expected, "{name}");
+        assert_eq!((plugin.exists(), standing.exists()), (!is_removed, !is_removed), "{name}");
+        assert!(!run_dir.exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_configuration_that_only_the_agent_could_read_is_named_and_the_rest_is_told() {
+    let mut mesh = Mesh::configured("unread", "same-node: wire");
+    fs::remove_file(mesh.node.run_dir().with_file_name("config.yaml")).unwrap();
+    mesh.pod("pod");
+    mesh.agent.kill().unwrap();
+    let told = mesh.agent.cli(&["status", "--output", "json"]).unwrap();
+    assert_eq!(told.code(), Some(1), "{}", told.stderr);
+    let status: Value = serde_json::from_str(told.any_stdout()).unwrap();
+    assert_eq!(status["agent"], "down");
+    let problems = status["problems"].to_string();
+    for words in
+        ["the agent is down", "cannot read", "nothing is known of the cluster", "the agent's container"]
+    {
+        assert!(problems.contains(words), "no {words:?} in {problems}");
+    }
 }
 
 #[test]

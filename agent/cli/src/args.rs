@@ -36,6 +36,18 @@ Examples:
 
 Exit codes: 0 fine; 1 the answer is bad news (degraded, refused); 2 usage, or nobody to ask.";
 
+/// Where the node's container runtime looks for its network.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CleanupOptions {
+    /// The folder of the CNI configuration
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    pub(crate) cni_conf_dir: PathBuf,
+
+    /// The folder of the CNI plugins
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub(crate) cni_bin_dir: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the agent of a node, until SIGTERM; SIGHUP reloads the source
@@ -133,7 +145,15 @@ Exit code 1: it did not come true in time.")]
     },
 
     /// Release every pod and remove every trace; the agent must be stopped
-    Cleanup,
+    #[command(after_help = "\
+Example:
+  millstream cleanup --cni-conf-dir /home/kubernetes/cni/net.d --cni-bin-dir /home/kubernetes/bin
+
+For a node whose agent is gone for good and has left something: on the node itself, as root. The
+CNI plugin is removed where the chain names it with this run directory.
+
+Exit code 1: something could not be restored and is kept in the journal.")]
+    Cleanup(CleanupOptions),
 
     /// Put the agents on a cluster, for those without Helm
     #[command(after_help = "\

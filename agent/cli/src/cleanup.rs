@@ -3,10 +3,16 @@
 use anyhow::{Context, Result, ensure};
 use app::{run_dir::RunDir, tenure};
 use capture::cleanup::{Cleaned, Outcome as CleanedTo, cleanup};
+use cni::{
+    entry::Entry,
+    install::{entry_in, remove},
+};
 use serde::Serialize;
 
 use crate::{
-    Outcome, block_on,
+    Outcome,
+    args::CleanupOptions,
+    block_on,
     output::{Format, print, table},
 };
 
@@ -17,19 +23,37 @@ struct Row {
     outcome: String,
 }
 
-pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
+pub(crate) fn run(run_dir: &RunDir, format: Format, options: &CleanupOptions) -> Result<Outcome> {
+    ensure!(
+        !tenure::is_held(&run_dir.lock_file()),
+        "the agent is running and would capture the pods again: stop it first"
+    );
+    // First: no new pod waits for an agent that will not come.
+    let removed = remove_plugin(run_dir, options);
+    let cleaned = clean_pods(run_dir, format);
+    removed?;
+    cleaned
+}
+
+fn remove_plugin(run_dir: &RunDir, options: &CleanupOptions) -> Result<()> {
+    let CleanupOptions { cni_conf_dir, cni_bin_dir } = options;
+    let is_ours = |entry: &Entry| entry.run_dir == run_dir.path();
+    let Some(entry) = entry_in(cni_conf_dir)?.filter(is_ours) else {
+        return Ok(());
+    };
+    remove(cni_conf_dir, cni_bin_dir, &entry.state_dir).context("cannot remove the CNI plugin")?;
+    eprintln!("The CNI plugin is out of the chain in {}.", cni_conf_dir.display());
+    Ok(())
+}
+
+fn clean_pods(run_dir: &RunDir, format: Format) -> Result<Outcome> {
     let agent = match run_dir.read() {
         Ok(agent) => agent,
         Err(nothing) => {
-            eprintln!("Nothing to clean up: {nothing:#}.");
+            eprintln!("No pod to clean up: {nothing:#}.");
             return Ok(Outcome::Fine);
         }
     };
-    ensure!(
-        !tenure::is_held(&run_dir.lock_file()),
-        "the agent (PID {}) is running and would capture the pods again: stop it first",
-        agent.pid
-    );
     let cleaned = block_on(cleanup(&agent.capture_config(run_dir), &agent.node))?.context("clean-up")?;
     let rows: Vec<Row> = cleaned.iter().map(row).collect();
     let all_well = rows.iter().all(|row| row.ok);

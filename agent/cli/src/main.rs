@@ -65,7 +65,7 @@ fn run(args: Args) -> Result<Outcome> {
         Command::Programs => programs::run(&run_dir, output),
         Command::Log { filter } => log::run(&run_dir, filter),
         Command::Wait { condition, timeout } => wait::run(&run_dir, output, &condition, timeout),
-        Command::Cleanup => cleanup::run(&run_dir, output),
+        Command::Cleanup(options) => cleanup::run(&run_dir, output, &options),
         Command::Install(options) => install::install(&options),
         Command::Uninstall(options) => install::uninstall(options),
         Command::Completion { shell } => {

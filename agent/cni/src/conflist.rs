@@ -98,6 +98,12 @@ pub fn has_entry(text: &str) -> bool {
     List::scan(text).is_ok_and(|list| list.ours().next().is_some())
 }
 
+/// Our entry, if there is one that says what ours do.
+pub fn entry(text: &str) -> Option<Entry> {
+    let list = List::scan(text).ok()?;
+    list.ours().find_map(|ours| serde_json::from_str(ours.text).ok())
+}
+
 /// The types of the other plugins, in order: who else writes this file is mostly told by them.
 pub fn types(text: &str) -> Vec<String> {
     let plugins = List::scan(text).map(|list| list.plugins).unwrap_or_default();

@@ -16,6 +16,7 @@ mod primary;
 mod remove;
 
 use self::primary::{Found, Primary};
+pub use self::remove::{entry_in, remove};
 
 /// Our own conflist, where we write one: before any other name in use.
 pub const OWN_CONFLIST: &str = "00-millstream.conflist";
@@ -192,7 +193,7 @@ impl Install {
             write(&own, wanted.as_bytes(), primary.guise)?;
         }
         // Of a time when we had joined it.
-        Ok(changed | self.leave(Some(&own))?)
+        Ok(changed | remove::leave(&self.conf_dir, Some(&own))?)
     }
 
     fn with_entry(&self, primary: &Primary) -> Result<String, Error> {

@@ -27,7 +27,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
         &["model", "netns", "route", "control", "capture", "proxy", "cni", "abi", "verdict", "timeslice"],
     ),
     ("install", &[]),
-    ("cli", &["app", "install", "model", "capture"]),
+    ("cli", &["app", "install", "model", "capture", "cni"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),
     ("cluster", &["harness", "oci"]),

@@ -1,10 +1,10 @@
 //! The end of the agents of this cluster: traffic flows on, and nothing of them stays on the node.
 
-use std::{fs, io, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use capture::cleanup::{Outcome, cleanup};
-use cni::standing;
+use cni::{install, sentence};
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
@@ -22,8 +22,8 @@ impl Work {
     pub(super) async fn leave(mut self, options: &Options, config: &Config, tenure: &Tenure) -> Result<()> {
         info!("The agents are being removed: this one leaves nothing behind");
         self.keeping.shutdown().await;
-        if let Some(cni) = &config.cni {
-            remove_plugin(cni, options).await;
+        if let Some(cni) = config.cni.clone() {
+            remove_plugin(cni).await;
         }
         let drain = positive(config.drain.shutdown);
         self.leaving.send_replace(Some(drain));
@@ -52,24 +52,12 @@ impl Work {
     }
 }
 
-async fn remove_plugin(cni: &Cni, options: &Options) {
-    let install = cni.install(cni.entry(options.run_dir.path(), None));
-    let state_dir = cni.state_dir.clone();
-    let removed = spawn_blocking(move || -> Result<()> {
-        install.remove()?;
-        match fs::remove_file(state_dir.join(standing::FILE)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(e).with_context(|| format!("cannot remove {}", state_dir.display()));
-            }
-            _ => {}
-        }
-        // Of a mount only what is in it can go.
-        let _mounted_or_not_empty = fs::remove_dir(&state_dir);
-        Ok(())
-    });
-    match removed.await {
-        Ok(Ok(())) => info!("CNI: the plugin is removed"),
-        Ok(Err(error)) => warn!(error = format!("{error:#}"), "CNI: the plugin could not be removed"),
-        Err(error) => warn!(%error, "CNI: the plugin could not be removed"),
-    }
+async fn remove_plugin(cni: Cni) {
+    let removed = spawn_blocking(move || install::remove(&cni.conf_dir, &cni.bin_dir, &cni.state_dir));
+    let why = match removed.await {
+        Ok(Ok(())) => return info!("CNI: the plugin is removed"),
+        Ok(Err(error)) => sentence(&error),
+        Err(error) => error.to_string(),
+    };
+    warn!(%why, "CNI: the plugin could not be removed");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Install, OWN_CONFLIST, Report, State};
+use super::{Error, Install, OWN_CONFLIST, Report, State, entry_in, remove};
 use crate::{conflist, entry::Entry};
 
 const LIST: &str =
@@ -65,6 +65,11 @@ impl Node {
 
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.conf(name)).unwrap()
+    }
+
+    fn remove(&self) -> Result<(), Error> {
+        let Install { conf_dir, bin_dir, .. } = &self.install;
+        remove(conf_dir, bin_dir, &self.dir.path().join("state"))
     }
 
     /// Every file in both directories, with its mode.
@@ -134,9 +139,9 @@ fn what_is_installed_is_removed_to_the_byte() {
                 after.retain(|path, _| before.contains_key(path));
                 assert_eq!(after, before, "{name}: the primary is untouched");
             }
-            node.install.remove().unwrap();
+            node.remove().unwrap();
             assert_eq!(node.files(), before, "{name}, own {own_conflist}");
-            node.install.remove().unwrap();
+            node.remove().unwrap();
             assert_eq!(node.files(), before, "{name}, removed twice");
         }
     }
@@ -183,7 +188,7 @@ fn no_primary_yet_is_waited_for() {
         let report = node.install.install();
         assert_eq!(report.state, State::Waiting { dir: node.install.conf_dir.clone() });
         assert!(!report.changed && report.state.to_string().contains("cni.confDir"), "{}", report.state);
-        node.install.remove().unwrap();
+        node.remove().unwrap();
     }
     node.write("10-net.conflist", LIST);
     node.installs("there at last", "10-net.conflist");
@@ -205,14 +210,14 @@ fn mode_and_links_are_kept() {
     node.installs("a link", "10-net.conflist");
     assert_eq!(fs::read_link(node.conf("10-net.conflist")).unwrap(), elsewhere);
     assert!(conflist::has_entry(&fs::read_to_string(&elsewhere).unwrap()));
-    node.install.remove().unwrap();
+    node.remove().unwrap();
     assert_eq!(fs::read_to_string(&elsewhere).unwrap(), LIST);
 
     let node = Node::new();
     fs::write(node.dir.path().join("elsewhere.json"), CONF).unwrap();
     symlink("../elsewhere.json", node.conf("10-net.conf")).unwrap();
     node.installs("a link to a single", "10-net.conflist");
-    node.install.remove().unwrap();
+    node.remove().unwrap();
     assert_eq!(fs::read_link(node.conf("10-net.conf")).unwrap(), Path::new("../elsewhere.json"));
     assert_eq!(node.files().len(), 1);
 }
@@ -239,7 +244,7 @@ fn what_cannot_be_done_changes_nothing_and_says_why() {
     let State::Failed { why } = node.install.install().state else { panic!() };
     assert!(why.contains("is a link to /not/there, which cannot be reached"), "{why}");
     assert_eq!(node.read("20-net.conflist"), LIST);
-    node.install.remove().unwrap();
+    node.remove().unwrap();
 }
 
 #[test]
@@ -275,7 +280,7 @@ fn what_the_primary_writes_anew_is_joined_anew() {
     node.installs("overwritten", "10-net.conflist");
     node.write("05-new.conflist", LIST);
     node.installs("another first", "05-new.conflist");
-    node.install.remove().unwrap();
+    node.remove().unwrap();
     assert_eq!(
         (node.read("10-net.conflist"), node.read("05-new.conflist")),
         (other.clone(), LIST.to_owned())
@@ -286,7 +291,7 @@ fn what_the_primary_writes_anew_is_joined_anew() {
     node.write("10-net.conf", &newer);
     let report = node.installs("single overwritten", "10-net.conflist");
     assert_eq!(report.others, ["macvlan"]);
-    node.install.remove().unwrap();
+    node.remove().unwrap();
     assert_eq!(node.read("10-net.conf"), newer);
     assert_eq!(node.files().len(), 1);
 
@@ -294,7 +299,7 @@ fn what_the_primary_writes_anew_is_joined_anew() {
     node.installs("single", "10-net.conflist");
     node.write("10-net.conflist", LIST);
     node.installs("single become list", "10-net.conflist");
-    node.install.remove().unwrap();
+    node.remove().unwrap();
     assert_eq!(node.read("10-net.conflist"), LIST, "what its owner wrote since stays");
     assert_eq!(node.files().len(), 1);
 
@@ -322,7 +327,7 @@ fn either_way_of_installing_takes_back_the_other() {
         node.install.own_conflist = false;
         node.installs(name, "10-net.conflist");
         assert!(!node.conf(OWN_CONFLIST).exists(), "{name}");
-        node.install.remove().unwrap();
+        node.remove().unwrap();
         assert_eq!(node.files(), before, "{name}");
     }
 }
@@ -333,7 +338,7 @@ fn an_agent_that_died_over_it_is_made_up_for() {
     let node = Node::with(&[("10-net.conf", CONF)]);
     let list = conflist::as_list(CONF, conflist::Form::Single).unwrap();
     node.write("10-net.conflist", &conflist::with_entry(&list, &node.install.entry).unwrap());
-    node.install.remove().unwrap();
+    node.remove().unwrap();
     assert_eq!(node.files().len(), 1, "removed");
     node.write("10-net.conflist", &conflist::with_entry(&list, &node.install.entry).unwrap());
     node.installs("installed", "10-net.conflist");
@@ -343,8 +348,30 @@ fn an_agent_that_died_over_it_is_made_up_for() {
     let node = Node::with(&[("10-net.conflist", LIST), (".10-net.conflist.millstream-new", "{\"cni")]);
     node.installs("half a file", "10-net.conflist");
     node.write(".10-net.conflist.millstream-new", "{\"cni");
-    node.install.remove().unwrap();
+    node.remove().unwrap();
     assert_eq!(node.files().len(), 1);
+}
+
+#[test]
+fn what_the_chain_says_of_the_plugin_is_found_where_it_is() {
+    let foreign = "{\"cniVersion\":\"1.0.0\", \"name\":\"net\", \"plugins\":[{\"type\":\"millstream-cni\", \"runDir\":7}]}";
+    for (name, files, own, expected) in [
+        ("no file", &[][..], false, false),
+        ("in the chain of the primary", &[("10-net.conflist", LIST)], false, true),
+        ("in a chain of our own", &[("10-net.conflist", LIST)], true, true),
+        ("in one that was converted", &[("10-net.conf", CONF)], false, true),
+        ("one that makes no sense", &[("10-net.conflist", foreign)], false, false),
+    ] {
+        let mut node = Node::with(files);
+        node.install.own_conflist = own;
+        node.install.entry.run_dir = PathBuf::from("/run/here");
+        if expected {
+            assert!(matches!(node.install.install().state, State::Installed { .. }), "{name}");
+        }
+        let found = entry_in(&node.install.conf_dir).unwrap();
+        assert_eq!(found, expected.then(|| node.install.entry.clone()), "{name}");
+    }
+    assert_eq!(entry_in(Path::new("/nowhere")).unwrap(), None);
 }
 
 #[test]
@@ -360,6 +387,6 @@ fn a_stale_entry_is_brought_up_to_date_and_the_binary_too() {
     node.installs("not executable", "10-net.conflist");
     fs::remove_file(&plugin).unwrap();
     node.installs("gone", "10-net.conflist");
-    node.install.remove().unwrap();
+    node.remove().unwrap();
     assert_eq!(node.read("10-net.conflist"), LIST);
 }
