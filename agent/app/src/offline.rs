@@ -46,8 +46,19 @@ pub struct Offline {
 impl Offline {
     pub async fn open(run_dir: &RunDir) -> Result<Self> {
         let agent = run_dir.read()?;
-        let config = agent.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
-        let (snapshot, report, unread) = read_once(&agent.source, &config).await?;
+        let config = agent.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read);
+        let (config, (snapshot, report, unread)) = match config {
+            Ok(config) => {
+                let read = read_once(&agent.source, &config).await?;
+                (config, read)
+            }
+            // It may be in the agent's container alone. By another, pods would be told to be what they are not.
+            Err(error) => {
+                let unread =
+                    format!("nothing is known of the cluster: {error:#}; ask in the agent's container");
+                (Config::default(), (Arc::default(), SourceReport::default(), Some(unread)))
+            }
+        };
         let phases = phases(run_dir, &agent);
         let silent = silent_with_listeners(&Pins::of_node(&agent.node));
         let same_node = config.same_node;
