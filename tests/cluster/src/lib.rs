@@ -16,17 +16,17 @@
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
 //! use cluster::Cluster;
-//! use harness::AgentOptions;
 //!
 //! let cluster = Cluster::start("example")?;
 //! cluster.apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")?;
-//! let agent = cluster.node("n1")?.agent(AgentOptions::default())?;
+//! cluster.install(&["logLevel=debug"])?;
 //! cluster.kubectl(&["label", "namespace", "shop", "istio.io/dataplane-mode=ambient"])?.stdout()?;
-//! println!("{}", agent.cli(&["status"])?.stdout()?);
+//! println!("{}", cluster.node("n1")?.agent().cli(&["status"])?.stdout()?);
 //! # Ok(())
 //! # }
 //! ```
 
+mod agent;
 mod cluster;
 mod component;
 mod control_plane;
@@ -38,4 +38,4 @@ mod programs;
 pub mod release;
 pub mod standing;
 
-pub use crate::{cluster::Cluster, image::NAME as IMAGE, node::Node, programs::program};
+pub use crate::{agent::NodeAgent, cluster::Cluster, image::NAME as IMAGE, node::Node, programs::program};

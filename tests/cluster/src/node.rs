@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use harness::{Agent, AgentOptions, LabId, Output, PATIENCE, Place, Post, address::Addresses};
+use harness::{LabId, Output, PATIENCE, Place, Post, address::Addresses};
 use serde_json::Value;
 
 use crate::{
@@ -121,12 +121,7 @@ impl Node {
         self.machine().run(args)
     }
 
-    /// Starts an agent and waits until it is ready.
-    pub fn agent(&self, options: AgentOptions) -> Result<Agent> {
-        Agent::start(self.post()?, options)
-    }
-
-    /// Where an agent serves on this node: it follows the cluster as its ClusterRole lets it.
+    /// Where an agent that is no pod serves on this node: it follows the cluster as its ClusterRole lets it.
     pub fn post(&self) -> Result<Post> {
         Ok(Post {
             place: self.machine().with_cgroup("agent")?,

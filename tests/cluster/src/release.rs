@@ -1,10 +1,6 @@
 //! The agents as an operator installs them: by our chart, with our image, as a DaemonSet.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{env, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use harness::{Io, Output};
@@ -47,19 +43,23 @@ impl Cluster {
         for node in self.nodes() {
             node.import(&image)?;
         }
-        // The harness has given the agents' rights to those that are no pods; Helm takes over nothing of others.
+        self.make_room()
+    }
+
+    /// The harness has given the agents' rights to those that are no pods; Helm takes over nothing of others.
+    pub fn make_room(&self) -> Result<()> {
         self.kubectl(&["delete", "namespace", NAMESPACE])?.stdout()?;
         self.kubectl(&["delete", "clusterroles,clusterrolebindings", OURS])?.stdout().map(drop)
     }
 
     /// `helm install` alone, for whoever measures it.
     pub fn helm_install(&self, values: &[&str]) -> Result<()> {
-        self.release("install", values)
+        self.release(&["install", "--create-namespace"], values)
     }
 
     /// Another revision of it, rolled out.
     pub fn upgrade(&self, values: &[&str]) -> Result<()> {
-        self.release("upgrade", values)
+        self.release(&["upgrade"], values)
     }
 
     pub fn rollback(&self) -> Result<()> {
@@ -87,22 +87,11 @@ impl Cluster {
         process.wait(PATIENCE)
     }
 
-    /// `millstream` on the node, beside its agent.
-    pub fn millstream(&self, node: &str, args: &[&str]) -> Result<Output> {
-        let millstream = harness::millstream()?;
-        let args: Vec<&Path> = [millstream.as_path()].into_iter().chain(args.iter().map(Path::new)).collect();
-        self.node(node)?.run(&args)
-    }
-
-    fn release(&self, verb: &str, values: &[&str]) -> Result<()> {
+    fn release(&self, verb: &[&str], values: &[&str]) -> Result<()> {
         let timeout = format!("--timeout={}s", PATIENCE.as_secs() - 60);
-        let mut args = vec![verb, RELEASE, CHART, "--create-namespace", "--wait", &timeout];
-        args.push("--set=image.pullPolicy=Never");
+        let mut args = [verb, &[RELEASE, CHART, "--wait", &timeout, "--set=image.pullPolicy=Never"]].concat();
         for value in values {
             args.extend(["--set", value]);
-        }
-        if verb != "install" {
-            args.retain(|arg| *arg != "--create-namespace");
         }
         self.helm(&args)
     }

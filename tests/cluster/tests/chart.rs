@@ -6,10 +6,9 @@ use std::{
     process::{Command, Output},
 };
 
-use cluster::{Cluster, program};
+use cluster::{Cluster, program, release::CHART};
 use harness::{Io, PATIENCE};
 
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../daemonset/chart");
 const MANIFESTS: &str = include_str!("../../../daemonset/millstream.yaml");
 pub(crate) const NAMESPACE: &str = "--namespace=millstream-system";
 /// Everything of the chart bears it.
@@ -52,12 +51,7 @@ pub(crate) fn helm_on(cluster: &Cluster, args: &[&str]) -> String {
 }
 
 pub(crate) fn install_chart(cluster: &Cluster) {
-    // The harness has given the agents' rights to those that are no pods; Helm takes over nothing of others.
-    for args in
-        [["delete", "namespace", "millstream-system"], ["delete", "clusterroles,clusterrolebindings", OURS]]
-    {
-        cluster.kubectl(&args).unwrap().stdout().unwrap();
-    }
+    cluster.make_room().unwrap();
     helm_on(cluster, &["install", "millstream", CHART, NAMESPACE, "--create-namespace"]);
 }
 

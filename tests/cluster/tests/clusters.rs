@@ -14,7 +14,7 @@ use cluster::{Cluster, IMAGE, Node};
 use harness::{Agent, AgentOptions, Post};
 use serde_json::Value;
 
-use crate::mesh::wait_for;
+use crate::shop::wait_for;
 
 /// Two servers, one on each node, and a service before them.
 fn shop() -> String {

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use cluster::{Cluster, IMAGE, Node, release};
+use cluster::{IMAGE, Node, release};
 use serde_json::{Value, json};
 
-use crate::mesh::{NAMESPACE, Shop, redirection, wait_for};
+use crate::shop::{NAMESPACE, Shop, redirection, wait_for};
 
 mod leave;
 mod roll;
@@ -21,14 +21,9 @@ const AGENTS: [&str; 3] =
 /// How many connections a pod of [`dialler`] opens, the first thing it does.
 const FIRST: usize = 3;
 
-/// The shop before anything is installed.
-fn shop(name: &str) -> Shop {
-    Shop::open(Cluster::start(name).unwrap())
-}
-
 /// The agents are ready, and all of the shop is captured.
 fn install(shop: &Shop, values: &[&str]) {
-    shop.cluster.install(values).unwrap();
+    shop.install(values);
     shop.label(Some("ambient"));
     shop.wait_captured();
 }

@@ -3,42 +3,42 @@
 use harness::Count;
 use serde_json::json;
 
-use crate::mesh::{Mesh, NAMESPACE, failures, redirection, wait_for};
+use crate::shop::{NAMESPACE, Shop, failures, redirection, wait_for};
 
 const CROWD: usize = 10;
 
 #[test]
 fn a_label_takes_running_pods_in_and_out_and_no_connection_is_harmed() {
-    let mesh = Mesh::open("label");
-    let servers = ["near", "far"].map(|server| mesh.echo_at(server));
-    let mut before = servers.map(|addr| mesh.crowd(addr, CROWD));
+    let shop = Shop::with_agents("label");
+    let servers = ["near", "far"].map(|server| shop.echo_at(server));
+    let mut before = servers.map(|addr| shop.crowd(addr, CROWD));
     for crowd in &mut before {
         assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
     }
-    let loads = servers.map(|addr| mesh.load(addr));
+    let loads = servers.map(|addr| shop.load(addr));
 
-    mesh.label(Some("ambient"));
-    mesh.wait_captured();
+    shop.label(Some("ambient"));
+    shop.wait_captured();
     for crowd in &mut before {
         assert_eq!(crowd.exchange().unwrap(), Count::all(CROWD));
     }
-    let mut captured = servers.map(|addr| mesh.crowd(addr, CROWD));
+    let mut captured = servers.map(|addr| shop.crowd(addr, CROWD));
     for crowd in &mut captured {
         assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
     }
-    let client = mesh.pod("client");
+    let client = shop.pod("client");
     let ip = client["status"]["podIP"].as_str().unwrap();
-    let rows = mesh.agents[0].json(&["connections"]).unwrap();
+    let rows = shop.agent("n1").json(&["connections"]).unwrap();
     let of_client = rows.as_array().unwrap().iter().filter(|row| {
         row["direction"] == "outbound" && row["client"].as_str().is_some_and(|addr| addr.starts_with(ip))
     });
     assert!(2 * CROWD <= of_client.count(), "{rows}");
-    let pods = mesh.agents[0].json(&["pods"]).unwrap();
+    let pods = shop.agent("n1").json(&["pods"]).unwrap();
     let row = pods.as_array().unwrap().iter().find(|row| row["name"] == "client").unwrap();
     assert!(2 * CROWD as u64 <= row["older_connections"].as_u64().unwrap(), "{row}");
 
-    mesh.label(None);
-    wait_for("all annotations to be gone", || mesh.pods().iter().all(|pod| redirection(pod).is_none()));
+    shop.label(None);
+    wait_for("all annotations to be gone", || shop.pods().iter().all(|pod| redirection(pod).is_none()));
     for crowd in before.iter_mut().chain(&mut captured) {
         assert_eq!(crowd.exchange().unwrap(), Count::all(CROWD));
     }
@@ -48,10 +48,7 @@ fn a_label_takes_running_pods_in_and_out_and_no_connection_is_harmed() {
     for crowd in before.into_iter().chain(captured) {
         assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
     }
-    for (agent, pods) in mesh.agents.iter().zip([&["client", "near"][..], &["far"]]) {
-        for pod in pods {
-            let pod = format!("{NAMESPACE}/{pod}");
-            agent.cli(&["wait", "released", &pod, "--timeout", "60s"]).unwrap().stdout().unwrap();
-        }
+    for (node, pod) in [("n1", "client"), ("n1", "near"), ("n2", "far")] {
+        shop.agent(node).wait(&["released", &format!("{NAMESPACE}/{pod}")]).unwrap();
     }
 }

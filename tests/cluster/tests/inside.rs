@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use cluster::Node;
-use harness::{Agent, Crowd, Place, peer_program};
+use cluster::{Node, NodeAgent};
+use harness::{Crowd, Place, peer_program};
 use serde_json::Value;
 
-use crate::mesh::Shop;
+use crate::shop::Shop;
 
 /// The network of a pod.
 pub(crate) struct Inside {
@@ -53,7 +53,7 @@ pub(crate) fn each_netns(node: &Node, line: &str) -> String {
 }
 
 /// The pods that the programs know, by the cookie of their namespaces.
-pub(crate) fn kernel_pods(agent: &Agent) -> Vec<(u64, String)> {
+pub(crate) fn kernel_pods(agent: NodeAgent<'_>) -> Vec<(u64, String)> {
     let pods = agent.json(&["maps", "pods"]).unwrap();
     let of = |pod: &Value| (pod["netns_cookie"].as_u64().unwrap(), pod["pod"].as_str().unwrap().to_owned());
     pods.as_array().unwrap().iter().map(of).collect()

@@ -2,72 +2,76 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use cluster::{IMAGE, program};
-use harness::{Agent, AgentOptions, Count};
+use cluster::{IMAGE, NodeAgent, program};
+use harness::Count;
 use serde_json::Value;
 
 use crate::{
     inside::{Inside, each_netns, kernel_pods},
-    mesh::{Mesh, NAMESPACE, redirection, wait_for},
+    shop::{NAMESPACE, Shop, redirection, wait_for},
 };
 
 const CROWD: usize = 10;
 const PROBED: &str = "probed";
+/// One for each kind of probe.
+const CONTAINERS: usize = 4;
 /// The connections of three rounds of probes: one more than a container is given until it is killed.
 const ROUNDS: u64 = 3 * 2 * 3;
 
 #[test]
 fn probes_reach_captured_pods_through_flips_of_the_label_and_restarts_of_everything() {
-    let mut mesh = Mesh::open("restarts");
-    mesh.cluster.apply(&probed(&mesh)).unwrap();
-    mesh.label(Some("ambient"));
-    mesh.wait_captured();
+    let shop = Shop::with_agents("restarts");
+    shop.cluster.apply(&probed(&shop)).unwrap();
+    shop.label(Some("ambient"));
+    shop.wait_captured();
+    wait_for("all containers of the probed pod to run", || running(&shop) == CONTAINERS);
 
     // Startup probes: the containers begin to serve when there is no agent.
-    mesh.agents[0].kill().unwrap();
+    shop.agent("n1").kill().unwrap();
     let go = ["exec", "--namespace=shop", PROBED, "--container=exec", "--", "touch", "/shared/go"];
-    mesh.kubectl(&go);
-    mesh.wait_running();
-    mesh.agents[0].launch().unwrap();
-    let healthy = health(&mesh);
+    shop.kubectl(&go);
+    shop.wait_running();
+    shop.agent("n1").launch().unwrap();
+    let healthy = health(&shop);
 
-    probe_rounds(&mesh.agents[0]);
+    probe_rounds(shop.agent("n1"));
     for _ in 0..2 {
-        mesh.label(None);
-        wait_for("annotations to be gone", || mesh.pods().iter().all(|pod| redirection(pod).is_none()));
-        mesh.label(Some("ambient"));
-        mesh.wait_captured();
+        shop.label(None);
+        wait_for("annotations to be gone", || shop.pods().iter().all(|pod| redirection(pod).is_none()));
+        shop.label(Some("ambient"));
+        shop.wait_captured();
     }
-    probe_rounds(&mesh.agents[0]);
-    mesh.agents[0].terminate().unwrap();
-    probe_rounds(&mesh.agents[0]);
-    mesh.agents[0].launch().unwrap();
-    mesh.agents[0].kill().unwrap();
-    probe_rounds(&mesh.agents[0]);
-    mesh.agents[0].launch().unwrap();
-    assert_eq!(health(&mesh), healthy);
+    probe_rounds(shop.agent("n1"));
+    shop.dismiss_agent("n1");
+    probe_rounds(shop.agent("n1"));
+    shop.recall_agent("n1");
+    shop.agent("n1").wait(&["ready"]).unwrap();
+    shop.agent("n1").kill().unwrap();
+    probe_rounds(shop.agent("n1"));
+    shop.agent("n1").launch().unwrap();
+    assert_eq!(health(&shop), healthy);
 
     // What another process of the node asks for has a record, and no probe has one.
-    let page = format!("http://{}:8080/", mesh.echo_at(PROBED).ip());
-    assert_eq!(records(&mesh), 0);
-    let answer = mesh.node("n1").run(&["curl", "--silent", "--show-error", &page]).unwrap();
+    let page = format!("http://{}:8080/", shop.echo_at(PROBED).ip());
+    assert_eq!(records(&shop), 0);
+    let answer = shop.node("n1").run(&["curl", "--silent", "--show-error", &page]).unwrap();
     assert_eq!(answer.stdout().unwrap(), "fine");
-    wait_for("a record", || records(&mesh) == 1);
+    wait_for("a record", || records(&shop) == 1);
 
-    kubelet_and_containerd_are_killed(&mesh);
-    assert_eq!(health(&mesh), healthy);
-    assert_eq!(restarts(&mesh), [0; 4]);
-    n1_reboots(&mut mesh);
+    kubelet_and_containerd_are_killed(&shop);
+    assert_eq!(health(&shop), healthy);
+    assert_eq!(restarts(&shop), [0; CONTAINERS]);
+    n1_reboots(&shop);
 }
 
-fn kubelet_and_containerd_are_killed(mesh: &Mesh) {
-    let node = mesh.node("n1");
-    let client = Inside::of(mesh, "n1", "client");
-    let mut crowds = ["near", "far"].map(|server| client.crowd(mesh.echo_at(server), CROWD));
+fn kubelet_and_containerd_are_killed(shop: &Shop) {
+    let node = shop.node("n1");
+    let client = Inside::of(shop, "n1", "client");
+    let mut crowds = ["near", "far"].map(|server| client.crowd(shop.echo_at(server), CROWD));
     for crowd in &mut crowds {
         assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
     }
-    let before = probes(mesh);
+    let before = probes(shop);
 
     node.kill_kubelet().unwrap();
     node.kill_containerd().unwrap();
@@ -76,56 +80,53 @@ fn kubelet_and_containerd_are_killed(mesh: &Mesh) {
     }
     node.start_containerd().unwrap();
     node.start_kubelet().unwrap();
-    wait_for("the new kubelet to be known", || ![before.as_str(), ""].contains(&probes(mesh).as_str()));
-    probe_rounds(&mesh.agents[0]);
+    wait_for("the new kubelet to be known", || ![before.as_str(), ""].contains(&probes(shop).as_str()));
+    probe_rounds(shop.agent("n1"));
     // Those that came before it was known have their records by now.
-    let known = records(mesh);
-    probe_rounds(&mesh.agents[0]);
-    assert_eq!(records(mesh), known);
-    mesh.wait_running();
-    mesh.wait_captured();
+    let known = records(shop);
+    probe_rounds(shop.agent("n1"));
+    assert_eq!(records(shop), known);
+    shop.wait_running();
+    shop.wait_captured();
     for crowd in &mut crowds {
         assert_eq!(crowd.exchange().unwrap(), Count::all(CROWD));
     }
-    let mut more = client.crowd(mesh.echo_at("far"), CROWD);
+    let mut more = client.crowd(shop.echo_at("far"), CROWD);
     assert_eq!(more.standing().unwrap(), Count::all(CROWD));
     for crowd in crowds.into_iter().chain([more]) {
         assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
     }
 }
 
-fn n1_reboots(mesh: &mut Mesh) {
-    let old: Vec<_> = kernel_pods(&mesh.agents[0]);
-    let node = mesh.node("n1");
-    node.reboot().unwrap();
-    mesh.agents[0] = node.agent(AgentOptions::default().arg("--log-json")).unwrap();
-    wait_for("containers to be started anew", || restarts(mesh).iter().all(|restarts| 1 <= *restarts));
-    mesh.wait_running();
+fn n1_reboots(shop: &Shop) {
+    let old: Vec<_> = kernel_pods(shop.agent("n1"));
+    shop.node("n1").reboot().unwrap();
+    wait_for("containers to be started anew", || restarts(shop).iter().all(|restarts| 1 <= *restarts));
+    shop.wait_running();
     let captured = BTreeSet::from(["client", "near", PROBED].map(|pod| format!("{NAMESPACE}/{pod}")));
     for pod in &captured {
-        mesh.agents[0].wait(&["captured", pod]).unwrap();
+        shop.agent("n1").wait(&["captured", pod]).unwrap();
     }
-    mesh.wait_captured();
-    let new = kernel_pods(&mesh.agents[0]);
+    shop.wait_captured();
+    let new = kernel_pods(shop.agent("n1"));
     assert_eq!(new.iter().map(|(_, pod)| pod.clone()).collect::<BTreeSet<_>>(), captured);
     assert_eq!(new.len(), captured.len(), "{new:?}");
     assert!(new.iter().all(|pod| !old.contains(pod)), "{new:?} has some of {old:?}");
-    let status = mesh.agents[0].json(&["status"]).unwrap();
+    let status = shop.agent("n1").json(&["status"]).unwrap();
     assert_eq!(status["problems"], serde_json::json!([]));
-    let turned = each_netns(mesh.node("n1"), "ip rule | grep -c 15001; ip -6 rule | grep -c 15001");
+    let turned = each_netns(shop.node("n1"), "ip rule | grep -c 15001; ip -6 rule | grep -c 15001");
     assert_eq!(turned.lines().filter(|count| *count == "1").count(), 2 * captured.len(), "{turned}");
 
-    // Before the agent was there, they were not captured, and the kubelet probed them all the same.
-    let mut crowd = Inside::of(mesh, "n1", "client").crowd(mesh.echo_at("far"), CROWD);
+    let mut crowd = Inside::of(shop, "n1", "client").crowd(shop.echo_at("far"), CROWD);
     assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
-    let rows = mesh.agents[0].json(&["connections"]).unwrap();
+    let rows = shop.agent("n1").json(&["connections"]).unwrap();
     assert!(CROWD <= rows.as_array().unwrap().len(), "{rows}");
     assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
-    probe_rounds(&mesh.agents[0]);
+    probe_rounds(shop.agent("n1"));
 }
 
 /// A pod with every kind of probe. Its containers serve as soon as there is a certain file.
-fn probed(mesh: &Mesh) -> String {
+fn probed(shop: &Shop) -> String {
     let etcd = program("etcd").unwrap();
     let programs = etcd.parent().map(Path::display).unwrap();
     let container = |name: &str, command: &str, probe: &str| {
@@ -176,13 +177,13 @@ spec:
   - {{ name: programs, hostPath: {{ path: {programs}, type: Directory }} }}
   containers:{}
 ",
-        mesh.node("n1").name(),
+        shop.node("n1").name(),
         containers.concat()
     )
 }
 
 /// Waits until the probes of a few rounds have passed, one agent or none.
-fn probe_rounds(agent: &Agent) {
+fn probe_rounds(agent: NodeAgent<'_>) {
     let passed = || {
         let counters = agent.json(&["maps", "counters"]).unwrap();
         let is_probe =
@@ -194,38 +195,44 @@ fn probe_rounds(agent: &Agent) {
 }
 
 /// What must not change while probes succeed.
-fn health(mesh: &Mesh) -> (Vec<u64>, String, u64) {
-    let pod = mesh.pod(PROBED);
+fn health(shop: &Shop) -> (Vec<u64>, String, u64) {
+    let pod = shop.pod(PROBED);
     let conditions = pod["status"]["conditions"].as_array().unwrap();
     let ready = conditions.iter().find(|condition| condition["type"] == "Ready").unwrap();
     assert_eq!(ready["status"], "True");
     let events = ["get", "events", "--namespace=shop", "--output=json"];
     let failed = format!("--field-selector=reason=Unhealthy,involvedObject.name={PROBED}");
-    let events = mesh.cluster.kubectl(&[&events[..], &[&failed]].concat()).unwrap().json().unwrap();
+    let events = shop.cluster.kubectl(&[&events[..], &[&failed]].concat()).unwrap().json().unwrap();
     let failed = events["items"].as_array().unwrap().iter().filter_map(|event| event["count"].as_u64()).sum();
-    (restarts(mesh), ready["lastTransitionTime"].to_string(), failed)
+    (restarts(shop), ready["lastTransitionTime"].to_string(), failed)
 }
 
-fn restarts(mesh: &Mesh) -> Vec<u64> {
-    let pod = mesh.pod(PROBED);
-    let containers = pod["status"]["containerStatuses"].as_array().unwrap();
-    containers.iter().map(|container| container["restartCount"].as_u64().unwrap()).collect()
+fn running(shop: &Shop) -> usize {
+    containers(shop).iter().filter(|container| container["state"]["running"].is_object()).count()
+}
+
+fn containers(shop: &Shop) -> Vec<Value> {
+    shop.pod(PROBED)["status"]["containerStatuses"].as_array().cloned().unwrap_or_default()
+}
+
+fn restarts(shop: &Shop) -> Vec<u64> {
+    containers(shop).iter().map(|container| container["restartCount"].as_u64().unwrap()).collect()
 }
 
 /// Who probes, as `status` tells it.
-fn probes(mesh: &Mesh) -> String {
-    let status = mesh.agents[0].json(&["status"]).unwrap();
+fn probes(shop: &Shop) -> String {
+    let status = shop.agent("n1").json(&["status"]).unwrap();
     status["probes"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Of connections to the containers of the probed pod.
-fn records(mesh: &Mesh) -> usize {
+fn records(shop: &Shop) -> usize {
     let servers = [7, 8080, 2379].map(|port| {
-        let mut server = mesh.echo_at(PROBED);
+        let mut server = shop.echo_at(PROBED);
         server.set_port(port);
         server.to_string()
     });
-    let log = mesh.agents[0].log().unwrap();
+    let log = shop.agent("n1").log().unwrap();
     let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let records = events.filter(|event| event["target"] == "access");
     records.filter(|record| servers.iter().any(|server| record["dst.addr"] == **server)).count()

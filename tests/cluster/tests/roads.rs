@@ -6,7 +6,7 @@ use cluster::{IMAGE, program};
 use harness::{Count, PATIENCE, Process, peer_program};
 use serde_json::Value;
 
-use crate::mesh::{ECHO, Mesh, NAMESPACE, wait_for};
+use crate::shop::{ECHO, NAMESPACE, Shop, wait_for};
 
 const CROWD: usize = 5;
 /// The service before the name server, and what that answers.
@@ -17,62 +17,62 @@ const API_SERVER: &str = "10.96.0.1:443";
 
 #[test]
 fn a_captured_pod_reaches_names_the_api_server_and_the_outside_with_and_without_a_network_policy() {
-    let mesh = Mesh::open("roads");
-    mesh.label(Some("ambient"));
-    mesh.cluster.apply(&asker(&mesh)).unwrap();
-    mesh.wait_running();
-    mesh.wait_captured();
-    let (outside, _server) = serve_outside(&mesh);
+    let shop = Shop::with_agents("roads");
+    shop.label(Some("ambient"));
+    shop.cluster.apply(&asker(&shop)).unwrap();
+    shop.wait_running();
+    shop.wait_captured();
+    let (outside, _server) = serve_outside(&shop);
 
-    names_resolve_over_udp_and_tcp(&mesh);
-    the_api_server_knows_the_pod(&mesh);
-    connected(&mesh, outside, "forward");
-    connected(&mesh, mesh.echo_at("far"), "forward");
-    let near = mesh.echo_at("near");
-    assert_eq!(way(&mesh, near), "shop/near, delivered in its namespace");
-    connected(&mesh, near, "direct");
+    names_resolve_over_udp_and_tcp(&shop);
+    the_api_server_knows_the_pod(&shop);
+    connected(&shop, outside, "forward");
+    connected(&shop, shop.echo_at("far"), "forward");
+    let near = shop.echo_at("near");
+    assert_eq!(way(&shop, near), "shop/near, delivered in its namespace");
+    connected(&shop, near, "direct");
 
-    mesh.cluster.apply(&policy("near")).unwrap();
-    wait_for("the policy to be heard of", || way(&mesh, near).contains("over the wire"));
-    let because = way(&mesh, near);
+    shop.cluster.apply(&policy("near")).unwrap();
+    wait_for("the policy to be heard of", || way(&shop, near).contains("over the wire"));
+    let because = way(&shop, near);
     assert!(because.contains("NetworkPolicy shop/allow"), "{because}");
-    connected(&mesh, near, "wire");
+    connected(&shop, near, "wire");
     // Now of the client's side as well.
-    mesh.cluster.apply(&policy("asker")).unwrap();
-    names_resolve_over_udp_and_tcp(&mesh);
-    the_api_server_knows_the_pod(&mesh);
-    connected(&mesh, outside, "forward");
-    connected(&mesh, mesh.echo_at("far"), "forward");
+    shop.cluster.apply(&policy("asker")).unwrap();
+    names_resolve_over_udp_and_tcp(&shop);
+    the_api_server_knows_the_pod(&shop);
+    connected(&shop, outside, "forward");
+    connected(&shop, shop.echo_at("far"), "forward");
 
-    mesh.kubectl(&["delete", "networkpolicy", "allow", "--namespace=shop"]);
-    wait_for("the policy to be forgotten", || way(&mesh, near).contains("delivered in its namespace"));
-    connected(&mesh, near, "direct");
+    shop.kubectl(&["delete", "networkpolicy", "allow", "--namespace=shop"]);
+    wait_for("the policy to be forgotten", || way(&shop, near).contains("delivered in its namespace"));
+    connected(&shop, near, "direct");
 }
 
-fn names_resolve_over_udp_and_tcp(mesh: &Mesh) {
-    let over_udp = exec(mesh, "nslookup -type=a web.example");
+fn names_resolve_over_udp_and_tcp(shop: &Shop) {
+    let over_udp = exec(shop, "nslookup -type=a web.example");
     assert!(over_udp.contains(&ANSWER.to_string()), "{over_udp}");
     // The same question, with its length before it.
     let query = r"\0\035\0\07\01\0\0\01\0\0\0\0\0\0\03web\07example\0\0\01\0\01";
     let ask = format!("printf '{query}' | nc {RESOLVER} 53 | tail -c 4 | od -An -tu1");
-    let octets: Vec<u8> = exec(mesh, &ask).split_whitespace().map(|octet| octet.parse().unwrap()).collect();
+    let octets: Vec<u8> = exec(shop, &ask).split_whitespace().map(|octet| octet.parse().unwrap()).collect();
     assert_eq!(octets, ANSWER.octets());
-    assert_eq!(why(mesh, &format!("{RESOLVER}:53"))["verdict"], "proxied");
+    assert_eq!(why(shop, &format!("{RESOLVER}:53"))["verdict"], "proxied");
 }
 
-fn the_api_server_knows_the_pod(mesh: &Mesh) {
-    let user = exec(mesh, "/kubectl auth whoami --output=jsonpath={.status.userInfo.username}");
+fn the_api_server_knows_the_pod(shop: &Shop) {
+    let user = exec(shop, "/kubectl auth whoami --output=jsonpath={.status.userInfo.username}");
     assert_eq!(user, "system:serviceaccount:shop:default");
-    assert_eq!(why(mesh, API_SERVER)["verdict"], "proxied");
+    assert_eq!(why(shop, API_SERVER)["verdict"], "proxied");
 }
 
 /// Connections of the captured pod stand, and go this way.
-fn connected(mesh: &Mesh, addr: SocketAddr, via: &str) {
+fn connected(shop: &Shop, addr: SocketAddr, via: &str) {
     let (to, connections) = (addr.to_string(), CROWD.to_string());
     let args = ["peer", "crowd", &to, "--connections", &connections];
-    let mut crowd = harness::Crowd::of(mesh.cluster.exec(NAMESPACE, "asker", &args).unwrap());
+    let mut crowd = harness::Crowd::of(shop.cluster.exec(NAMESPACE, "asker", &args).unwrap());
     assert_eq!(crowd.standing().unwrap(), Count::all(CROWD), "{addr}");
-    let rows = mesh.agents[0].json(&["connections"]).unwrap();
+    let rows = shop.agent("n1").json(&["connections"]).unwrap();
     let rows: Vec<_> = rows
         .as_array()
         .unwrap()
@@ -85,35 +85,35 @@ fn connected(mesh: &Mesh, addr: SocketAddr, via: &str) {
 }
 
 /// What `why` has to say of the way from the pod.
-fn way(mesh: &Mesh, addr: SocketAddr) -> String {
-    let why = why(mesh, &addr.to_string());
+fn way(shop: &Shop, addr: SocketAddr) -> String {
+    let why = why(shop, &addr.to_string());
     let steps = why["steps"].as_array().unwrap();
     steps.iter().find(|step| step["stage"] == "select").unwrap()["evidence"].as_str().unwrap().to_owned()
 }
 
-fn why(mesh: &Mesh, destination: &str) -> Value {
-    mesh.agents[0].json(&["why", "shop/asker", destination]).unwrap()
+fn why(shop: &Shop, destination: &str) -> Value {
+    shop.agent("n1").json(&["why", "shop/asker", destination]).unwrap()
 }
 
-fn exec(mesh: &Mesh, line: &str) -> String {
-    mesh.kubectl(&["exec", "--namespace=shop", "asker", "--", "sh", "-c", line])
+fn exec(shop: &Shop, line: &str) -> String {
+    shop.kubectl(&["exec", "--namespace=shop", "asker", "--", "sh", "-c", line])
 }
 
 /// An echo server of no cluster: the address, and how long it serves.
-fn serve_outside(mesh: &Mesh) -> (SocketAddr, Process) {
+fn serve_outside(shop: &Shop) -> (SocketAddr, Process) {
     // Beside the API server, which is in no pod either.
     let address = ["get", "endpointslice/kubernetes", "--output=jsonpath={.endpoints[0].addresses[0]}"];
-    let addr = SocketAddr::new(mesh.kubectl(&address).parse().unwrap(), ECHO);
+    let addr = SocketAddr::new(shop.kubectl(&address).parse().unwrap(), ECHO);
     let peer = peer_program().unwrap();
     let args = [peer.to_str().unwrap(), "serve", "--mode", "crowd", "--listen", &addr.to_string()];
-    let mut server = mesh.cluster.control().spawn(&args).unwrap();
+    let mut server = shop.cluster.control().spawn(&args).unwrap();
     assert_eq!(server.json(PATIENCE).unwrap()["event"], "ready");
     (addr, server)
 }
 
 /// A pod on the node of the client with a name server of its own choice and `kubectl`, and that name server.
-fn asker(mesh: &Mesh) -> String {
-    let [n1, n2] = ["n1", "n2"].map(|node| mesh.node(node).name());
+fn asker(shop: &Shop) -> String {
+    let [n1, n2] = ["n1", "n2"].map(|node| shop.node(node).name());
     let kubectl = program("kubectl").unwrap();
     format!(
         "

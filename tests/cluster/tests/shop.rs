@@ -1,29 +1,23 @@
-//! The stage of most tests: a shop on two nodes, each with an agent.
+//! The stage of most tests: a shop on two nodes.
 
 use std::{
     net::{IpAddr, SocketAddr},
-    ops::Deref,
     thread,
     time::{Duration, Instant},
 };
 
-use cluster::{Cluster, IMAGE, Node};
-use harness::{Agent, AgentOptions, Crowd, Load, PATIENCE};
+use cluster::{Cluster, IMAGE, Node, NodeAgent, release::AGENTS};
+use harness::{Crowd, Load, PATIENCE};
 use serde_json::Value;
 
 pub(crate) const NAMESPACE: &str = "shop";
 pub(crate) const LABEL: &str = "istio.io/dataplane-mode";
 pub(crate) const REDIRECTION: &str = "ambient.istio.io/redirection";
+/// Where the agents are.
+pub(crate) const IN_SYSTEM: &str = "--namespace=millstream-system";
 /// Where the servers echo.
 pub(crate) const ECHO: u16 = 7;
 
-pub(crate) struct Mesh {
-    shop: Shop,
-    /// Of `n1` and `n2`.
-    pub(crate) agents: [Agent; 2],
-}
-
-/// The shop without agents.
 pub(crate) struct Shop {
     pub(crate) cluster: Cluster,
 }
@@ -36,32 +30,19 @@ pub(crate) struct Still<'a> {
     pub(crate) command: &'a str,
 }
 
-// === impl Mesh ===
-
-impl Mesh {
-    /// An unlabelled shop with a client and a server on `n1` and a server on `n2`, all running.
-    pub(crate) fn open(name: &str) -> Self {
-        let cluster = Cluster::start(name).unwrap();
-        let agents = ["n1", "n2"].map(|node| {
-            cluster.node(node).unwrap().agent(AgentOptions::default().arg("--log-json")).unwrap()
-        });
-        Self { shop: Shop::open(cluster), agents }
-    }
-}
-
-impl Deref for Mesh {
-    type Target = Shop;
-
-    fn deref(&self) -> &Shop {
-        &self.shop
-    }
-}
-
 // === impl Shop ===
 
 impl Shop {
-    pub(crate) fn open(cluster: Cluster) -> Self {
-        let shop = Self { cluster };
+    /// A client and a server on `n1` and a server on `n2`, all running, and each node with an agent of the chart.
+    pub(crate) fn with_agents(name: &str) -> Self {
+        let shop = Self::open(name);
+        shop.install(&["drain.shutdown=5s"]);
+        shop
+    }
+
+    /// The same before anything of ours is installed.
+    pub(crate) fn open(name: &str) -> Self {
+        let shop = Self { cluster: Cluster::start(name).unwrap() };
         shop.cluster
             .apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"))
             .unwrap();
@@ -99,6 +80,29 @@ spec:
 
     pub(crate) fn node(&self, name: &str) -> &Node {
         self.cluster.node(name).unwrap()
+    }
+
+    /// `values` as for `helm --set`.
+    pub(crate) fn install(&self, values: &[&str]) {
+        self.kubectl(&["label", "nodes", "--all", "agent=wanted"]);
+        self.cluster.install(&[&["nodeSelector.agent=wanted"], values].concat()).unwrap();
+    }
+
+    pub(crate) fn agent(&self, node: &str) -> NodeAgent<'_> {
+        self.node(node).agent()
+    }
+
+    /// Has the DaemonSet leave a node; returns when its agent's pod has gone.
+    pub(crate) fn dismiss_agent(&self, node: &str) {
+        let node = self.node(node).name();
+        self.kubectl(&["label", "node", node, "agent-"]);
+        let on_node = format!("--field-selector=spec.nodeName={node}");
+        self.cluster.wait(&["--for=delete", "pod", AGENTS, &on_node, IN_SYSTEM]).unwrap();
+    }
+
+    /// Has the DaemonSet come back to it, and waits for nothing.
+    pub(crate) fn recall_agent(&self, node: &str) {
+        self.kubectl(&["label", "node", self.node(node).name(), "agent=wanted"]);
     }
 
     /// Every pod of the shop is ready.

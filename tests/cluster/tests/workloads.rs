@@ -1,4 +1,4 @@
-//! Workloads of every kind live in the mesh, and leave nothing there when they go.
+//! Workloads of every kind live in the shop, and leave nothing there when they go.
 
 use std::{
     collections::BTreeSet,
@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster::{IMAGE, Node};
-use harness::{Agent, Count, Crowd, PATIENCE, peer_program};
+use cluster::{IMAGE, Node, NodeAgent};
+use harness::{Count, Crowd, PATIENCE, peer_program};
 use serde_json::{Value, json};
 
-use crate::mesh::{ECHO, Mesh, NAMESPACE, Still, failures, redirection, wait_for};
+use crate::shop::{ECHO, NAMESPACE, Shop, Still, failures, redirection, wait_for};
 
 const CROWD: usize = 5;
 const SERVE: &str = "peer serve --mode crowd --listen [::]:7";
@@ -23,82 +23,82 @@ const ELSEWHERE: &str = "elsewhere";
 
 #[test]
 fn workloads_of_every_kind_live_in_the_mesh_and_leave_nothing_there() {
-    let mesh = Mesh::open("workloads");
-    mesh.label(Some("ambient"));
-    mesh.cluster.apply(&workloads(&mesh)).unwrap();
+    let shop = Shop::with_agents("workloads");
+    shop.label(Some("ambient"));
+    shop.cluster.apply(&workloads(&shop)).unwrap();
 
-    a_pod_is_captured_while_its_init_containers_run(&mesh);
-    a_job_is_captured_and_let_go_when_it_has_finished(&mesh);
-    a_rollout_under_load_harms_no_connection(&mesh);
-    pods_of_a_stateful_set_are_reached_by_their_own_addresses(&mesh);
-    a_port_of_the_host_leads_into_the_mesh(&mesh);
-    a_pod_in_the_network_of_the_host_is_named_and_works_without_the_mesh(&mesh);
-    a_static_pod_is_captured_like_any(&mesh);
-    pods_that_come_and_go_leave_nothing_behind(&mesh);
-    whoever_gets_the_address_of_another_is_a_stranger(&mesh);
-    nobody_was_told_of_a_failure(&mesh);
+    a_pod_is_captured_while_its_init_containers_run(&shop);
+    a_job_is_captured_and_let_go_when_it_has_finished(&shop);
+    a_rollout_under_load_harms_no_connection(&shop);
+    pods_of_a_stateful_set_are_reached_by_their_own_addresses(&shop);
+    a_port_of_the_host_leads_into_the_mesh(&shop);
+    a_pod_in_the_network_of_the_host_is_named_and_works_without_the_mesh(&shop);
+    a_static_pod_is_captured_like_any(&shop);
+    pods_that_come_and_go_leave_nothing_behind(&shop);
+    whoever_gets_the_address_of_another_is_a_stranger(&shop);
+    nobody_was_told_of_a_failure(&shop);
 }
 
-fn a_pod_is_captured_while_its_init_containers_run(mesh: &Mesh) {
-    wait_for("the pod to be captured before it has started", || redirection(&mesh.pod("staged")).is_some());
-    assert_eq!(redirection(&mesh.pod("staged")), Some("enabled"));
-    assert_eq!(mesh.pod("staged")["status"]["phase"], "Pending");
+fn a_pod_is_captured_while_its_init_containers_run(shop: &Shop) {
+    wait_for("the pod to be captured before it has started", || redirection(&shop.pod("staged")).is_some());
+    assert_eq!(redirection(&shop.pod("staged")), Some("enabled"));
+    assert_eq!(shop.pod("staged")["status"]["phase"], "Pending");
     wait_for("its second init container to run", || {
-        mesh.pod("staged")["status"]["initContainerStatuses"][1]["state"]["running"].is_object()
+        shop.pod("staged")["status"]["initContainerStatuses"][1]["state"]["running"].is_object()
     });
-    go(mesh, &["staged", "--container=prepare"]);
-    mesh.cluster.wait(&["--for=condition=Ready", "pod/staged", "--namespace=shop"]).unwrap();
-    assert_eq!(told(mesh, &["staged", "--container=prepare"])["failures"], json!({}));
-    let main = mesh.echo_at("staged");
-    exchange(mesh.crowd(main, CROWD));
+    go(shop, &["staged", "--container=prepare"]);
+    shop.cluster.wait(&["--for=condition=Ready", "pod/staged", "--namespace=shop"]).unwrap();
+    assert_eq!(told(shop, &["staged", "--container=prepare"])["failures"], json!({}));
+    let main = shop.echo_at("staged");
+    exchange(shop.crowd(main, CROWD));
     // The sidecar of its own.
-    exchange(mesh.crowd(SocketAddr::new(main.ip(), 8), CROWD));
+    exchange(shop.crowd(SocketAddr::new(main.ip(), 8), CROWD));
 }
 
-fn a_job_is_captured_and_let_go_when_it_has_finished(mesh: &Mesh) {
+fn a_job_is_captured_and_let_go_when_it_has_finished(shop: &Shop) {
     let pods = || {
         let args = ["get", "pods", "--namespace=shop", "--selector=job-name=once", "--output=json"];
-        mesh.cluster.kubectl(&args).unwrap().json().unwrap()["items"].as_array().unwrap().clone()
+        shop.cluster.kubectl(&args).unwrap().json().unwrap()["items"].as_array().unwrap().clone()
     };
     wait_for("the job to be captured", || pods().first().and_then(redirection) == Some("enabled"));
-    go(mesh, &["job/once"]);
-    mesh.cluster.wait(&["--for=condition=Complete", "job/once", "--namespace=shop"]).unwrap();
-    assert_eq!(told(mesh, &["job/once"])["failures"], json!({}));
+    go(shop, &["job/once"]);
+    shop.cluster.wait(&["--for=condition=Complete", "job/once", "--namespace=shop"]).unwrap();
+    assert_eq!(told(shop, &["job/once"])["failures"], json!({}));
     assert_eq!(pods()[0]["status"]["phase"], "Succeeded");
-    wait_settled(mesh);
-    let rows = mesh.agents[0].json(&["pods"]).unwrap();
+    wait_settled(shop);
+    let rows = shop.agent("n1").json(&["pods"]).unwrap();
     let row = rows.as_array().unwrap().iter().find(|row| row["name"] == pods()[0]["metadata"]["name"]);
     assert_eq!(row.unwrap()["because"], "not enrolled: the pod has finished", "{rows}");
 }
 
-fn a_rollout_under_load_harms_no_connection(mesh: &Mesh) {
+fn a_rollout_under_load_harms_no_connection(shop: &Shop) {
     let status = ["rollout", "status", "deployment/web", "--namespace=shop", "--timeout=80s"];
-    mesh.kubectl(&status);
-    wait_settled(mesh);
+    shop.kubectl(&status);
+    wait_settled(shop);
     let vip =
-        mesh.kubectl(&["get", "service/web", "--namespace=shop", "--output=jsonpath={.spec.clusterIP}"]);
+        shop.kubectl(&["get", "service/web", "--namespace=shop", "--output=jsonpath={.spec.clusterIP}"]);
     let addr = SocketAddr::new(vip.parse().unwrap(), 80);
-    let why = mesh.agents[0].json(&["why", "shop/client", &addr.to_string()]).unwrap();
+    let why = shop.agent("n1").json(&["why", "shop/client", &addr.to_string()]).unwrap();
     assert_eq!(why["verdict"], "proxied", "{why}");
-    let before = names(&of_app(mesh, "web"));
+    let before = names(&of_app(shop, "web"));
 
-    let load = mesh.load(addr);
-    mesh.kubectl(&["rollout", "restart", "deployment/web", "--namespace=shop"]);
-    mesh.kubectl(&status);
-    wait_settled(mesh);
-    wait_for("the old pods to be gone", || names(&of_app(mesh, "web")).is_disjoint(&before));
+    let load = shop.load(addr);
+    shop.kubectl(&["rollout", "restart", "deployment/web", "--namespace=shop"]);
+    shop.kubectl(&status);
+    wait_settled(shop);
+    wait_for("the old pods to be gone", || names(&of_app(shop, "web")).is_disjoint(&before));
     assert_eq!(failures(load), json!({}));
-    wait_settled(mesh);
+    wait_settled(shop);
 }
 
-fn pods_of_a_stateful_set_are_reached_by_their_own_addresses(mesh: &Mesh) {
-    mesh.kubectl(&["rollout", "status", "statefulset/db", "--namespace=shop", "--timeout=80s"]);
-    wait_settled(mesh);
+fn pods_of_a_stateful_set_are_reached_by_their_own_addresses(shop: &Shop) {
+    shop.kubectl(&["rollout", "status", "statefulset/db", "--namespace=shop", "--timeout=80s"]);
+    wait_settled(shop);
     for pod in ["db-0", "db-1"] {
-        let addr = mesh.echo_at(pod);
-        let mut crowd = mesh.crowd(addr, CROWD);
+        let addr = shop.echo_at(pod);
+        let mut crowd = shop.crowd(addr, CROWD);
         assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
-        let rows = connections(&mesh.agents[0], |row| {
+        let rows = connections(shop.agent("n1"), |row| {
             row["direction"] == "outbound" && row["original_dst"] == addr.to_string()
         });
         assert_eq!(rows.len(), CROWD, "{rows:?}");
@@ -107,41 +107,41 @@ fn pods_of_a_stateful_set_are_reached_by_their_own_addresses(mesh: &Mesh) {
     }
 }
 
-fn a_port_of_the_host_leads_into_the_mesh(mesh: &Mesh) {
-    let [there, here] = ["n2", "n1"].map(|node| mesh.node(node).addresses().v4);
+fn a_port_of_the_host_leads_into_the_mesh(shop: &Shop) {
+    let [there, here] = ["n2", "n1"].map(|node| shop.node(node).addresses().v4);
     let addr = SocketAddr::new(there.into(), HOST_PORT);
     let peer = peer_program().unwrap();
     let args = [peer.to_str().unwrap(), "crowd", &addr.to_string(), "--connections", &CROWD.to_string()];
-    let mut crowd = Crowd::of(mesh.node("n1").machine().spawn(&args).unwrap());
+    let mut crowd = Crowd::of(shop.node("n1").machine().spawn(&args).unwrap());
     assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
     let client = format!("{here}:");
-    let rows = connections(&mesh.agents[1], |row| {
+    let rows = connections(shop.agent("n2"), |row| {
         row["pod"]["name"] == "port" && row["client"].as_str().unwrap().starts_with(&client)
     });
     assert_eq!(rows.len(), CROWD, "{rows:?}");
     assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
 }
 
-fn a_pod_in_the_network_of_the_host_is_named_and_works_without_the_mesh(mesh: &Mesh) {
-    let status = mesh.agents[0].json(&["status"]).unwrap();
+fn a_pod_in_the_network_of_the_host_is_named_and_works_without_the_mesh(shop: &Shop) {
+    let status = shop.agent("n1").json(&["status"]).unwrap();
     let why = "pod shop/host: the pod uses the host's network, which namespace label \
                istio.io/dataplane-mode=ambient does not change";
     assert_eq!(status["uncapturable"], json!([why]));
-    let metrics = mesh.agents[0].metrics().unwrap();
+    let metrics = shop.agent("n1").metrics().unwrap();
     let series = r#"millstream_uncaptured_pods{namespace="shop",pod="host",reason="host-network"} 1"#;
     assert!(metrics.lines().any(|line| line == series), "{metrics}");
-    assert_eq!(redirection(&mesh.pod("host")), None);
-    exchange(mesh.crowd(SocketAddr::new(mesh.node("n1").addresses().v4.into(), HOST_ECHO), CROWD));
+    assert_eq!(redirection(&shop.pod("host")), None);
+    exchange(shop.crowd(SocketAddr::new(shop.node("n1").addresses().v4.into(), HOST_ECHO), CROWD));
     for server in ["near", "far"] {
-        let addr = mesh.echo_at(server).to_string();
+        let addr = shop.echo_at(server).to_string();
         let args = ["exec", "--namespace=shop", "host", "--", "peer", "load", &addr, "--count", "20"];
-        let told: Value = mesh.cluster.kubectl(&args).unwrap().stdout().map(last_line).unwrap();
+        let told: Value = shop.cluster.kubectl(&args).unwrap().stdout().map(last_line).unwrap();
         assert_eq!(told["failures"], json!({}), "{server}");
     }
 }
 
-fn a_static_pod_is_captured_like_any(mesh: &Mesh) {
-    let node = mesh.node("n2");
+fn a_static_pod_is_captured_like_any(shop: &Shop) {
+    let node = shop.node("n2");
     let manifest = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -160,79 +160,79 @@ fn a_static_pod_is_captured_like_any(mesh: &Mesh) {
     let sh = |command: &str| node.run(&["sh", "-c", command]).unwrap().stdout().map(drop).unwrap();
     sh(&format!("echo '{manifest}' > {file}"));
     let mirror = format!("static-{}", node.name());
-    wait_for("the mirror of the static pod", || names(&mesh.pods()).contains(&mirror));
-    wait_for("the static pod to be captured", || redirection(&mesh.pod(&mirror)) == Some("enabled"));
-    exchange(mesh.crowd(mesh.echo_at(&mirror), CROWD));
+    wait_for("the mirror of the static pod", || names(&shop.pods()).contains(&mirror));
+    wait_for("the static pod to be captured", || redirection(&shop.pod(&mirror)) == Some("enabled"));
+    exchange(shop.crowd(shop.echo_at(&mirror), CROWD));
     sh(&format!("rm {file}"));
-    wait_for("the static pod to be gone", || !names(&mesh.pods()).contains(&mirror));
+    wait_for("the static pod to be gone", || !names(&shop.pods()).contains(&mirror));
 }
 
-fn pods_that_come_and_go_leave_nothing_behind(mesh: &Mesh) {
-    mesh.kubectl(&["scale", "deployment/churn", "--replicas=10", "--namespace=shop"]);
+fn pods_that_come_and_go_leave_nothing_behind(shop: &Shop) {
+    shop.kubectl(&["scale", "deployment/churn", "--replicas=10", "--namespace=shop"]);
     let available = ["rollout", "status", "deployment/churn", "--namespace=shop", "--timeout=80s"];
-    mesh.kubectl(&available);
-    wait_settled(mesh);
-    let before = of_app(mesh, "churn");
-    mesh.kubectl(&["delete", "pods", "--selector=app=churn", "--namespace=shop"]);
-    mesh.kubectl(&available);
-    wait_settled(mesh);
-    assert!(names(&of_app(mesh, "churn")).is_disjoint(&names(&before)));
-    mesh.kubectl(&["scale", "deployment/churn", "--replicas=0", "--namespace=shop"]);
-    wait_for("all of them to be gone", || of_app(mesh, "churn").is_empty());
-    wait_settled(mesh);
+    shop.kubectl(&available);
+    wait_settled(shop);
+    let before = of_app(shop, "churn");
+    shop.kubectl(&["delete", "pods", "--selector=app=churn", "--namespace=shop"]);
+    shop.kubectl(&available);
+    wait_settled(shop);
+    assert!(names(&of_app(shop, "churn")).is_disjoint(&names(&before)));
+    shop.kubectl(&["scale", "deployment/churn", "--replicas=0", "--namespace=shop"]);
+    wait_for("all of them to be gone", || of_app(shop, "churn").is_empty());
+    wait_settled(shop);
 }
 
-fn whoever_gets_the_address_of_another_is_a_stranger(mesh: &Mesh) {
-    mesh.add(Still { name: "first", node: "n1", command: SERVE });
-    wait_settled(mesh);
-    let addr = mesh.echo_at("first");
-    exchange(mesh.crowd(addr, CROWD));
+fn whoever_gets_the_address_of_another_is_a_stranger(shop: &Shop) {
+    shop.add(Still { name: "first", node: "n1", command: SERVE });
+    wait_settled(shop);
+    let addr = shop.echo_at("first");
+    exchange(shop.crowd(addr, CROWD));
 
-    mesh.kubectl(&["delete", "pod", "first", "--namespace=shop"]);
-    next_address(mesh.node("n1"), addr.ip());
-    mesh.cluster.apply(&server_elsewhere(mesh.node("n1"))).unwrap();
-    mesh.cluster.wait(&["--for=condition=Ready", "pod/second", "--namespace=elsewhere"]).unwrap();
-    let second = || mesh.cluster.kubectl(&["get", "pod", "second", "--namespace=elsewhere", "--output=json"]);
+    shop.kubectl(&["delete", "pod", "first", "--namespace=shop"]);
+    next_address(shop.node("n1"), addr.ip());
+    shop.cluster.apply(&server_elsewhere(shop.node("n1"))).unwrap();
+    shop.cluster.wait(&["--for=condition=Ready", "pod/second", "--namespace=elsewhere"]).unwrap();
+    let second = || shop.cluster.kubectl(&["get", "pod", "second", "--namespace=elsewhere", "--output=json"]);
     assert_eq!(second().unwrap().json().unwrap()["status"]["podIP"], addr.ip().to_string());
-    wait_settled(mesh);
-    let mut crowd = mesh.crowd(addr, CROWD);
+    wait_settled(shop);
+    let mut crowd = shop.crowd(addr, CROWD);
     assert_eq!(crowd.standing().unwrap(), Count::all(CROWD));
-    let rows = connections(&mesh.agents[0], |row| row["original_dst"] == addr.to_string());
+    let rows = connections(shop.agent("n1"), |row| row["original_dst"] == addr.to_string());
     assert_eq!(rows.len(), CROWD, "of the client alone: {rows:?}");
     assert!(rows.iter().all(|row| row["upstream_workload"]["name"] == "second"), "{rows:?}");
     assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
-    let why = mesh.agents[0].json(&["why", "elsewhere/second", &mesh.echo_at("far").to_string()]).unwrap();
+    let why = shop.agent("n1").json(&["why", "elsewhere/second", &shop.echo_at("far").to_string()]).unwrap();
     assert_eq!(why["verdict"], "direct", "{why}");
     assert_eq!(redirection(&second().unwrap().json().unwrap()), None);
 
-    mesh.kubectl(&["delete", "namespace", ELSEWHERE]);
-    next_address(mesh.node("n1"), addr.ip());
-    mesh.add(Still { name: "third", node: "n1", command: SERVE });
-    wait_settled(mesh);
-    assert_eq!(mesh.echo_at("third"), addr);
-    exchange(mesh.crowd(addr, CROWD));
+    shop.kubectl(&["delete", "namespace", ELSEWHERE]);
+    next_address(shop.node("n1"), addr.ip());
+    shop.add(Still { name: "third", node: "n1", command: SERVE });
+    wait_settled(shop);
+    assert_eq!(shop.echo_at("third"), addr);
+    exchange(shop.crowd(addr, CROWD));
 }
 
 /// A pod that ends is not one that cannot be captured.
-fn nobody_was_told_of_a_failure(mesh: &Mesh) {
+fn nobody_was_told_of_a_failure(shop: &Shop) {
     let reason = "--field-selector=reason=NotCaptured";
-    let events = mesh.kubectl(&["get", "events", "--all-namespaces", reason, "--output=json"]);
+    let events = shop.kubectl(&["get", "events", "--all-namespaces", reason, "--output=json"]);
     let events: Value = serde_json::from_str(&events).unwrap();
     let notes: Vec<_> = events["items"].as_array().unwrap().iter().map(|event| &event["message"]).collect();
     assert!(notes.is_empty(), "{notes:?}");
 }
 
 /// What runs in the shop is captured, and nothing else: in the cluster's words, in the agents', and in the kernel.
-fn wait_settled(mesh: &Mesh) {
+fn wait_settled(shop: &Shop) {
     let deadline = Instant::now() + PATIENCE;
-    while let Err(why) = settled(mesh) {
-        assert!(Instant::now() < deadline, "{why}\n{}", mesh.cluster.autopsy());
+    while let Err(why) = settled(shop) {
+        assert!(Instant::now() < deadline, "{why}\n{}", shop.cluster.autopsy());
         thread::sleep(Duration::from_millis(100));
     }
 }
 
-fn settled(mesh: &Mesh) -> Result<(), String> {
-    let pods = mesh.pods();
+fn settled(shop: &Shop) -> Result<(), String> {
+    let pods = shop.pods();
     let is_over = |pod: &Value| {
         let metadata = &pod["metadata"];
         let phase = pod["status"]["phase"].as_str().unwrap_or_default();
@@ -243,18 +243,19 @@ fn settled(mesh: &Mesh) -> Result<(), String> {
     if let Some(pod) = wanted.iter().find(|pod| redirection(pod) != Some("enabled")) {
         return Err(format!("not annotated: {}", pod["metadata"]["name"]));
     }
-    for (node, agent) in ["n1", "n2"].map(|node| mesh.node(node)).into_iter().zip(&mesh.agents) {
+    for node in ["n1", "n2"].map(|node| shop.node(node)) {
         let expected: BTreeSet<_> = wanted
             .iter()
             .filter(|pod| pod["spec"]["nodeName"] == node.name())
             .map(|pod| format!("{NAMESPACE}/{}", pod["metadata"]["name"].as_str().unwrap()))
             .collect();
-        settled_on(node, agent, &expected)?;
+        settled_on(node, &expected)?;
     }
     Ok(())
 }
 
-fn settled_on(node: &Node, agent: &Agent, expected: &BTreeSet<String>) -> Result<(), String> {
+fn settled_on(node: &Node, expected: &BTreeSet<String>) -> Result<(), String> {
+    let agent = node.agent();
     let status = status(agent);
     if status["problems"] != json!([]) {
         return Err(format!("problems of {}: {}", node.name(), status["problems"]));
@@ -284,12 +285,12 @@ fn settled_on(node: &Node, agent: &Agent, expected: &BTreeSet<String>) -> Result
 }
 
 /// Also one with problems, which makes the command fail.
-fn status(agent: &Agent) -> Value {
+fn status(agent: NodeAgent<'_>) -> Value {
     let output = agent.cli(&["status", "--output", "json"]).unwrap();
     serde_json::from_str(output.any_stdout()).unwrap_or_else(|e| panic!("{e}: {}", output.stderr))
 }
 
-fn connections(agent: &Agent, which: impl Fn(&Value) -> bool) -> Vec<Value> {
+fn connections(agent: NodeAgent<'_>, which: impl Fn(&Value) -> bool) -> Vec<Value> {
     let rows = agent.json(&["connections"]).unwrap();
     rows.as_array().unwrap().iter().filter(|row| which(row)).cloned().collect()
 }
@@ -299,8 +300,8 @@ fn exchange(mut crowd: Crowd) {
     assert_eq!(crowd.end().unwrap(), Count::all(CROWD));
 }
 
-fn of_app(mesh: &Mesh, app: &str) -> Vec<Value> {
-    mesh.pods().into_iter().filter(|pod| pod["metadata"]["labels"]["app"] == app).collect()
+fn of_app(shop: &Shop, app: &str) -> Vec<Value> {
+    shop.pods().into_iter().filter(|pod| pod["metadata"]["labels"]["app"] == app).collect()
 }
 
 fn names(pods: &[Value]) -> BTreeSet<String> {
@@ -308,20 +309,20 @@ fn names(pods: &[Value]) -> BTreeSet<String> {
 }
 
 /// Lets a container go on that waits until it is told to.
-fn go(mesh: &Mesh, container: &[&str]) {
+fn go(shop: &Shop, container: &[&str]) {
     let args: Vec<_> = ["exec", "--namespace=shop"]
         .iter()
         .chain(container)
         .chain(&["--", "touch", "/tmp/go"])
         .copied()
         .collect();
-    mesh.kubectl(&args);
+    shop.kubectl(&args);
 }
 
 /// The last thing that a container told.
-fn told(mesh: &Mesh, container: &[&str]) -> Value {
+fn told(shop: &Shop, container: &[&str]) -> Value {
     let args: Vec<_> = ["logs", "--namespace=shop"].iter().chain(container).copied().collect();
-    last_line(&mesh.kubectl(&args))
+    last_line(&shop.kubectl(&args))
 }
 
 fn last_line(text: &str) -> Value {
@@ -338,9 +339,9 @@ fn next_address(node: &Node, ip: IpAddr) {
     node.run(&["sh", "-c", &write]).unwrap().stdout().unwrap();
 }
 
-fn workloads(mesh: &Mesh) -> String {
-    let [n1, n2] = ["n1", "n2"].map(|node| mesh.node(node).name());
-    let near = mesh.echo_at("near");
+fn workloads(shop: &Shop) -> String {
+    let [n1, n2] = ["n1", "n2"].map(|node| shop.node(node).name());
+    let near = shop.echo_at("near");
     let serve: Vec<_> = SERVE.split(' ').collect();
     let container = format!("image: {IMAGE}, imagePullPolicy: Never");
     let when_told = "until [ -e /tmp/go ]; do sleep 0.1; done";

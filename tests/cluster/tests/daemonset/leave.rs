@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::{
     daemonset::{
-        CONFLIST, FIRST, agents, assert_captured_without_fail, dialler, install, logs, read, records, shop,
+        CONFLIST, FIRST, agents, assert_captured_without_fail, dialler, install, logs, read, records,
     },
     inside::Inside,
-    mesh::{NAMESPACE, Shop, failures, redirection, wait_for},
+    shop::{NAMESPACE, Shop, failures, redirection, wait_for},
 };
 
 const CROWD: usize = 10;
@@ -27,7 +27,7 @@ const OF_A_NODE: &str = "cat /etc/cni/net.d/10-pods.conflist; stat --format='%a 
 
 #[test]
 fn a_node_reboots_into_the_mesh_and_an_uninstall_leaves_nothing() {
-    let shop = shop("leaves");
+    let shop = Shop::open("leaves");
     let nodes = ["n1", "n2"].map(|node| shop.node(node));
     let nodes_before = nodes.map(of_a_node);
     let pods_before = ["client", "near"].map(|pod| of_a_pod(&shop, pod));

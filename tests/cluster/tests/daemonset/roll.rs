@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::{
     daemonset::{
         agent_pods, agents, assert_captured_without_fail, assert_dialled_through, daemon_set, dialler,
-        install, logs, shop,
+        install, logs,
     },
-    mesh::{NAMESPACE, Shop, failures},
+    shop::{NAMESPACE, Shop, failures},
 };
 
 const CROWD: usize = 10;
@@ -20,7 +20,7 @@ const LEVEL: &str = "{.spec.template.spec.containers[0].env[?(@.name==\"RUST_LOG
 
 #[test]
 fn agents_are_replaced_and_no_connection_is_refused() {
-    let shop = shop("rolls");
+    let shop = Shop::open("rolls");
     install(&shop, &[]);
     let loads = ["near", "far"].map(|server| shop.load(shop.echo_at(server)));
     the_daemon_set_is_restarted_while_pods_are_made(&shop);

@@ -4,10 +4,9 @@ use serde_json::Value;
 
 use crate::{
     daemonset::{
-        CONFLIST, agents, assert_captured_without_fail, assert_dialled_through, dialler, events, install,
-        logs, read, shop,
+        CONFLIST, assert_captured_without_fail, assert_dialled_through, dialler, events, install, logs, read,
     },
-    mesh::{LABEL, Shop, redirection, wait_for},
+    shop::{LABEL, Shop, redirection, wait_for},
 };
 
 /// Enrolled, and its pods rather start uncaptured than wait.
@@ -17,11 +16,9 @@ const ELSEWHERE: &str = "elsewhere";
 
 #[test]
 fn new_pods_start_captured_or_wait_for_the_agent() {
-    let shop = shop("starts");
+    let shop = Shop::open("starts");
     let primary = read(shop.node("n1"), CONFLIST);
-    // Nodes with this label have an agent.
-    shop.kubectl(&["label", "nodes", "--all", "agent=wanted"]);
-    install(&shop, &["nodeSelector.agent=wanted"]);
+    install(&shop, &[]);
     a_pod_is_captured_before_its_first_container_starts(&shop);
     the_primary_plugin_is_installed_again(&shop, &primary);
     the_agent_is_away(&shop);
@@ -57,8 +54,7 @@ fn the_primary_plugin_is_installed_again(shop: &Shop, primary: &str) {
 
 fn the_agent_is_away(shop: &Shop) {
     let node = shop.node("n1");
-    shop.kubectl(&["label", "node", node.name(), "agent-"]);
-    wait_for("the agent to be gone", || agents(shop, node).is_empty());
+    shop.dismiss_agent("n1");
     assert!(read(node, CONFLIST).contains("millstream-cni"));
 
     let namespaces = format!(
@@ -97,7 +93,7 @@ metadata: {{ name: {ELSEWHERE} }}
     assert_eq!(redirection(&waiting), None);
     let open = of(shop, OPEN);
 
-    shop.kubectl(&["label", "node", node.name(), "agent=wanted"]);
+    shop.recall_agent("n1");
     wait_for("the pod of the open namespace to be captured", || {
         redirection(&of(shop, OPEN)) == Some("enabled")
     });

@@ -75,40 +75,27 @@ impl Stage {
     pub(crate) fn kill(&self) -> Result<()> {
         let mut killed = Vec::new();
         for node in NODES {
-            let pid = self.agent(node)?;
+            let pid = self.cluster.node(node)?.agent().pid()?;
             self.cluster.node(node)?.run(&["kill", "-KILL", &pid.to_string()])?.stdout()?;
             killed.push((node, pid));
         }
         let end = Instant::now() + PATIENCE;
         for (node, pid) in killed {
-            while self.agent(node)? == pid {
+            while self.cluster.node(node)?.agent().pid()? == pid {
                 ensure!(Instant::now() < end, "the agent of {node} did not come back within {PATIENCE:?}");
                 thread::sleep(ROUND);
             }
-            self.cluster.millstream(node, &["wait", "ready"])?.stdout()?;
+            self.cluster.node(node)?.agent().wait(&["ready"])?;
         }
         Ok(())
     }
 
-    /// All that the agent of this node has told since it was started.
-    pub(crate) fn log(&self, node: &str) -> Result<String> {
-        let node = format!("--field-selector=spec.nodeName={}", self.cluster.node(node)?.name());
-        let agent = self.of_agents(&["get", "pods", &node, release::AGENTS, "--output=name"])?;
-        self.of_agents(&["logs", &agent])
-    }
-
     /// What the agent of n1 has in memory (RSS).
     pub(crate) fn agent_megabytes(&self) -> Result<f64> {
-        let status = format!("/proc/{}/status", self.agent("n1")?);
-        let status = self.cluster.node("n1")?.run(&["cat", &status])?;
+        let node = self.cluster.node("n1")?;
+        let status = node.run(&["cat", &format!("/proc/{}/status", node.agent().pid()?)])?;
         let resident = status.stdout()?.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = resident.and_then(|line| line.trim().strip_suffix("kB")).context("no VmRSS")?;
         Ok(kibibytes.trim().parse::<f64>()? * 1_024.0 / 1e6)
-    }
-
-    /// The process of the newest agent, as its node numbers it.
-    fn agent(&self, node: &str) -> Result<u64> {
-        let told = self.cluster.node(node)?.run(&["cat", "/run/millstream/agent.json"])?.json()?;
-        told["pid"].as_u64().with_context(|| format!("no PID in {told}"))
     }
 }

@@ -62,12 +62,12 @@ pub(crate) fn measure(stage: &Stage) -> Result<Delays> {
 fn label(stage: &Stage) -> Result<(Duration, Duration)> {
     stage.label(false)?;
     let load = stage.load(RATE)?;
-    let told = stage.log("n1")?.len();
+    let told = stage.cluster.node("n1")?.agent().log()?.len();
     let begin = Timestamp::now();
     stage.set_label(true)?;
     let done = Timestamp::now();
     let first = loop {
-        let log = stage.log("n1")?;
+        let log = stage.cluster.node("n1")?.agent().log()?;
         if let Some(first) = first_captured(&log[told..])? {
             break first;
         }
