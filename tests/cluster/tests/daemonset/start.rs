@@ -1,12 +1,13 @@
 //! New pods: captured from their start, also when an agent has to come back first, or to mend the chain.
 
+use cluster::IMAGE;
 use serde_json::Value;
 
 use crate::{
     daemonset::{
         CONFLIST, assert_captured_without_fail, assert_dialled_through, dialler, events, install, logs, read,
     },
-    shop::{LABEL, Shop, redirection, wait_for},
+    shop::{LABEL, NAMESPACE, Shop, redirection, wait_for},
 };
 
 /// Enrolled, and its pods rather start uncaptured than wait.
@@ -18,10 +19,34 @@ const ELSEWHERE: &str = "elsewhere";
 fn new_pods_start_captured_or_wait_for_the_agent() {
     let shop = Shop::open("starts");
     let primary = read(shop.node("n1"), CONFLIST);
-    install(&shop, &[]);
+    nodes_are_kept_free_until_their_agents_are_ready(&shop);
     a_pod_is_captured_before_its_first_container_starts(&shop);
     the_primary_plugin_is_installed_again(&shop, &primary);
+    somebody_takes_the_plugin_out_again_and_again(&shop, &primary);
     the_agent_is_away(&shop);
+}
+
+/// Whoever makes nodes has given them the taint.
+fn nodes_are_kept_free_until_their_agents_are_ready(shop: &Shop) {
+    shop.kubectl(&["taint", "nodes", "--all", "millstream.dev/agent-not-ready:NoSchedule"]);
+    let eager = format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{ name: eager, namespace: {NAMESPACE} }}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{{ name: main, image: {IMAGE}, imagePullPolicy: Never, command: [sleep, '2147483647'] }}]
+"
+    );
+    shop.cluster.apply(&eager).unwrap();
+    let unscheduled = "--for=jsonpath={.status.conditions[?(@.type=='PodScheduled')].reason}=Unschedulable";
+    shop.cluster.wait(&[unscheduled, "pod/eager", "--namespace=shop"]).unwrap();
+    install(shop, &["startupTaint=true"]);
+    let taints = || shop.kubectl(&["get", "nodes", "--output=jsonpath={.items[*].spec.taints}"]);
+    wait_for("the taints to be removed", || taints().is_empty());
+    shop.wait_running();
+    shop.wait_captured();
 }
 
 fn a_pod_is_captured_before_its_first_container_starts(shop: &Shop) {
@@ -50,6 +75,28 @@ fn the_primary_plugin_is_installed_again(shop: &Shop, primary: &str) {
     node.run(&["sh", "-c", &write]).unwrap().stdout().unwrap();
     wait_for("the plugin to be in the chain again", || read(node, CONFLIST) == chained);
     start_and_look(shop, &["repaired"]);
+}
+
+/// Its pods start outside the mesh, are captured all the same, and both are told.
+fn somebody_takes_the_plugin_out_again_and_again(shop: &Shop, primary: &str) {
+    let node = shop.node("n1");
+    let chained = read(node, CONFLIST);
+    let overwrite = format!(
+        "cat > /run/theirs <<'END'\n{primary}\nEND\n\
+         while cp /run/theirs {CONFLIST}.new && mv {CONFLIST}.new {CONFLIST}; do sleep 0.02; done"
+    );
+    let rival = node.machine().spawn(&["sh", "-c", &overwrite]).unwrap();
+    let problems = || shop.agent("n1").cli(&["status"]).unwrap().any_stdout().to_owned();
+    wait_for("the rival to be named", || problems().contains("whatever installs ptp"));
+    let pods = ["fought-0", "fought-1", "fought-2", "fought-3"];
+    let dialled = pods.map(|pod| dialler(pod, NAMESPACE, node, shop.echo_at("far")));
+    shop.cluster.apply(&dialled.join("\n---\n")).unwrap();
+    shop.wait_running();
+    shop.wait_captured();
+    let is_late = |pod: &&str| !events(shop, NAMESPACE, pod, "CapturedLate").is_empty();
+    wait_for("a pod to be told of as late", || pods.iter().any(is_late));
+    drop(rival);
+    wait_for("the plugin to be in the chain again", || read(node, CONFLIST) == chained);
 }
 
 fn the_agent_is_away(shop: &Shop) {
