@@ -1,6 +1,6 @@
 //! The first process of the container outlives a crash of the agent, and the agent does not outlive it.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use harness::AgentOptions;
 use nix::{
@@ -19,6 +19,12 @@ fn agent(mesh: &Mesh) -> Option<i32> {
     status["pid"].as_i64().map(|pid| pid.try_into().unwrap())
 }
 
+/// What the supervisor has told the agent.
+fn crashes(pid: i32) -> String {
+    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    environment.split('\0').find_map(|entry| entry.strip_prefix("MILLSTREAM_CRASHES=")).unwrap().to_owned()
+}
+
 fn runs(pid: i32) -> bool {
     PathBuf::from(format!("/proc/{pid}")).exists()
 }
@@ -34,6 +40,7 @@ fn a_crashed_agent_is_back_at_once_each_time_and_ends_with_its_supervisor() {
         assert_ne!(Some(before.unsigned_abs()), mesh.agent.pid(), "that is the supervisor");
         kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
         wait_for(|| agent(&mesh).is_some_and(|pid| pid != before));
+        assert_eq!(crashes(agent(&mesh).unwrap()), crash.to_string());
         mesh.agent.wait(&["ready"]).unwrap();
         let (mut connection, local) = dial(&client, (server.v4(), 7), &[]);
         connection.ping("back").unwrap();

@@ -2,7 +2,7 @@
 
 use std::{mem, net::SocketAddr, thread, time::Duration};
 
-use harness::Mode;
+use harness::{AgentOptions, Mode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -125,6 +125,27 @@ fn an_older_agent_takes_the_node_back_when_the_newer_one_is_gone() {
     mesh.agent.wait(&["ready"]).unwrap();
     let (mut connection, local) = dial(&client, (server.v4(), 9), &[]);
     connection.ping("through the older agent again").unwrap();
+    assert!(mesh.is_proxied(local));
+}
+
+#[test]
+fn a_newer_agent_that_keeps_crashing_leaves_the_older_one_alone_while_that_works() {
+    let mut mesh = Mesh::labelled("deferring");
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let _echo = echo(&server, 9);
+    // As its supervisor would start it.
+    let newer = mesh.agent.beside("newer", AgentOptions::default().env("MILLSTREAM_CRASHES", "9")).unwrap();
+    wait_for(|| newer.log().unwrap().contains("the other is left alone for a while"));
+    assert_eq!(generation(&mesh), 1);
+    let (mut connection, local) = dial(&client, (server.v4(), 9), &[]);
+    connection.ping("through the older agent").unwrap();
+    assert!(mesh.is_proxied(local));
+
+    mesh.agent.kill().unwrap();
+    newer.wait(&["ready", "--instance", "newer"]).unwrap();
+    assert_eq!(generation(&mesh), 2);
+    let (mut connection, local) = dial(&client, (server.v4(), 9), &[]);
+    connection.ping("through the newer agent").unwrap();
     assert!(mesh.is_proxied(local));
 }
 

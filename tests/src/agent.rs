@@ -120,11 +120,17 @@ impl Agent {
 
     /// A newer agent of the same node, as in an upgrade: returns once it has taken over.
     pub fn successor(&self, instance: &str) -> Result<Self> {
-        let options = self.options.clone().arg("--instance").arg(instance);
-        let mut newer = Self { post: self.post.clone(), options, process: None };
-        newer.launch_unready()?;
+        let newer = self.beside(instance, self.options.clone())?;
         newer.wait(&["ready", "--instance", instance])?;
         Ok(newer)
+    }
+
+    /// Another agent of the same node; nothing is waited for.
+    pub fn beside(&self, instance: &str, options: AgentOptions) -> Result<Self> {
+        let options = options.arg("--instance").arg(instance);
+        let mut other = Self { post: self.post.clone(), options, process: None };
+        other.launch_unready()?;
+        Ok(other)
     }
 
     /// Starts it, after it was ended, and waits until it is ready.

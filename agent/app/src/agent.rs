@@ -26,6 +26,7 @@ use crate::{
     tenure::{self, Tenure},
 };
 
+mod defer;
 mod home;
 mod leave;
 mod plugin;
@@ -52,6 +53,8 @@ pub struct Options {
     pub daemonset: Option<ObjectName>,
     /// Which of its pods this is.
     pub instance: Option<String>,
+    /// How often it has crashed in a row.
+    pub crashes: u32,
 }
 
 /// Why an agent ended that did not fail.
@@ -135,6 +138,14 @@ async fn succeed(options: &Options, mut snapshots: watch::Receiver<Arc<Snapshot>
     if tenure::is_held(&options.run_dir.lock_file()) {
         info!("Another agent works on this node: it goes on until this one knows the cluster");
         snapshots.wait_for(|snapshot| snapshot.version > 0).await.context("the source ended")?;
+        if let Some(pause) = defer::pause(options.crashes) {
+            warn!(
+                crashes = options.crashes,
+                ?pause,
+                "This agent keeps crashing: the other is left alone for a while"
+            );
+            defer::until_free(&options.run_dir.lock_file(), pause).await;
+        }
     }
     Tenure::take(&options.run_dir, &options.node).await
 }

@@ -15,11 +15,11 @@ use capture::cgroup;
 use crate::{Outcome, args::AgentOptions, supervise::follow_supervisor};
 
 pub(crate) fn run(options: AgentOptions, run_dir: RunDir) -> Result<Outcome> {
-    let AgentOptions { source, node, config, log_json, daemonset, instance } = options;
+    let AgentOptions { source, node, config, log_json, daemonset, instance, crashes } = options;
     let log = logging::start(log_json)?;
     follow_supervisor()?;
     cgroup::enter_node_namespace()?;
-    let options = Options { source, node, run_dir, config, daemonset, instance };
+    let options = Options { source, node, run_dir, config, daemonset, instance, crashes };
     match threads::runtime()?.block_on(app::agent::run(options, log))? {
         Ended::Told => Ok(Outcome::Fine),
         Ended::Recalled => begin_anew(),

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use jiff::SignedDuration;
 use model::ObjectName;
 
-use crate::output::Format;
+use crate::{output::Format, supervise::CRASHES};
 
 /// Captures the TCP traffic of labelled pods into one proxy on the node, and shows why.
 #[derive(Debug, Parser)]
@@ -204,6 +204,9 @@ pub(crate) struct AgentOptions {
     /// Which pod of the DaemonSet this is, for `wait ready --instance`
     #[arg(long, value_name = "ID", env = "MILLSTREAM_INSTANCE")]
     pub(crate) instance: Option<String>,
+    /// How often it has crashed in a row, as its supervisor counts; then it leaves another agent of the node alone for a while
+    #[arg(long, hide = true, env = CRASHES, default_value_t = 0)]
+    pub(crate) crashes: u32,
 }
 
 #[derive(Debug, clap::Args)]

@@ -25,6 +25,9 @@ use crate::Outcome;
 /// Tells the agent which process is its supervisor.
 const SUPERVISOR: &str = "MILLSTREAM_SUPERVISOR";
 
+/// Tells it how often it has crashed in a row.
+pub(crate) const CRASHES: &str = "MILLSTREAM_CRASHES";
+
 /// What a Rust program exits with that panicked.
 const PANICKED: i32 = 101;
 
@@ -35,8 +38,11 @@ const SETTLED: Duration = Duration::from_secs(10);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// After so long without a crash the next is the first again.
-const FORGOTTEN: Duration = Duration::from_secs(60);
+/// After so long without a crash the next pause is the shortest again.
+const CALM: Duration = Duration::from_secs(60);
+
+/// And after so long the next crash is the first: longer than an agent that has crashed leaves another alone.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// What to do when the agent has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,16 +57,18 @@ pub(crate) fn run(command: &[OsString]) -> Result<Outcome> {
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD]);
     signals.thread_block().context("cannot block signals")?;
     let mut pause = SHORTEST_PAUSE;
+    let mut crashes = 0;
     loop {
         let begun = Instant::now();
-        let (status, was_told) = watch(start(command)?, &signals)?;
+        let (status, was_told) = watch(start(command, crashes)?, &signals)?;
         match next(status, begun.elapsed(), was_told) {
             Next::End(code) => std::process::exit(code),
             Next::Again => {
                 error!(%status, after = ?begun.elapsed(), "The agent has crashed; it is started again");
             }
         }
-        pause = if FORGOTTEN < begun.elapsed() { SHORTEST_PAUSE } else { pause };
+        crashes = if FORGOTTEN < begun.elapsed() { 1 } else { crashes + 1 };
+        pause = if CALM < begun.elapsed() { SHORTEST_PAUSE } else { pause };
         std::thread::sleep(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -82,9 +90,10 @@ pub(crate) fn follow_supervisor() -> Result<()> {
     Ok(())
 }
 
-fn start(command: &[OsString]) -> Result<Child> {
+fn start(command: &[OsString], crashes: u32) -> Result<Child> {
     let mut agent = Command::new("/proc/self/exe");
-    agent.arg0("millstream").args(command).env(SUPERVISOR, getpid().to_string());
+    agent.arg0("millstream").args(command);
+    agent.env(SUPERVISOR, getpid().to_string()).env(CRASHES, crashes.to_string());
     agent.spawn().context("cannot start the agent (/proc/self/exe)")
 }
 
