@@ -32,7 +32,7 @@ mod slices;
 pub(crate) use self::slices::SERVICE_NAME;
 mod snapshot;
 
-use self::{claim::Claim, entry::Entry};
+use self::{claim::Claim, entry::Entry, policies::PolicyEntry};
 
 /// The objects that were taken, each in its last good version.
 #[derive(Debug, Default)]
@@ -142,8 +142,8 @@ impl Index {
 
     /// Until objects of this kind are known, takes one for there that may select every pod.
     pub(crate) fn assume(&mut self, kind: PolicyKind) {
-        let (key, entry) = policies::assumed(kind);
-        self.insert(&key, entry);
+        let (key, assumed) = PolicyEntry::assumed(kind);
+        self.insert(&key, Entry::Policy(assumed));
     }
 
     /// Everything that is wrong at present.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{entry::Entry, pods::PodEntry};
+use super::pods::PodEntry;
 use crate::{
     kind::{Kind, ObjectKey, PolicyKind},
     policy::{Policy, Scope},
@@ -22,17 +22,17 @@ pub(super) struct PolicyEntry {
 #[derive(Default)]
 pub(super) struct Policies<'a>(HashMap<Option<&'a str>, Vec<(Arc<str>, &'a PolicyEntry)>>);
 
-/// In the place of policies that are not known: one that belongs to no namespace, whatever its kind.
-pub(super) fn assumed(kind: PolicyKind) -> (ObjectKey, Entry) {
-    let key = ObjectKey { kind: Kind::Policy(kind), namespace: None, name: "not known yet".into() };
-    (key, Entry::Policy(PolicyEntry { scope: Scope::everything(), objections: Vec::new() }))
-}
-
 // === impl PolicyEntry ===
 
 impl PolicyEntry {
     pub(super) fn parse(policy: &Policy) -> Self {
         Self { scope: policy.scope.clone(), objections: policy.objection.iter().cloned().collect() }
+    }
+
+    /// In the place of policies that are not known: one that belongs to no namespace, whatever its kind.
+    pub(super) fn assumed(kind: PolicyKind) -> (ObjectKey, Self) {
+        let key = ObjectKey { kind: Kind::Policy(kind), namespace: None, name: "not known yet".into() };
+        (key, Self { scope: Scope::everything(), objections: Vec::new() })
     }
 }
 

@@ -1,12 +1,12 @@
 //! What the watches tell.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
+use kube::api::ApiResource;
 use tokio::sync::mpsc;
 
-use super::policies::PolicyResources;
 use crate::{
-    kind::{Kind, ObjectKey},
+    kind::{Kind, ObjectKey, PolicyKind},
     object::Object,
 };
 
@@ -43,6 +43,9 @@ pub(super) enum Change {
     /// The kinds of policies that there are.
     Served(PolicyResources),
 }
+
+/// Each kind of policies that is served, and how to ask for it.
+pub(super) type PolicyResources = BTreeMap<PolicyKind, ApiResource>;
 
 /// Where a watch tells what it sees.
 #[derive(Clone, Debug)]

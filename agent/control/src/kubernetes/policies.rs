@@ -1,6 +1,6 @@
 //! Which kinds of network policies the API server serves. Others than its own come with a CNI, and may come and go.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::{
     api::networking::v1::NetworkPolicy,
@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     backoff::{Backoff, Reached},
-    event::{Change, Closed, Outbox},
+    event::{Change, Closed, Outbox, PolicyResources},
     request::{ANSWER, RequestError},
 };
 use crate::kind::PolicyKind;
@@ -27,9 +27,6 @@ const GROUPS: [&str; 5] =
 
 /// Between looks, and as much again at most.
 const LOOK: Duration = Duration::from_secs(30);
-
-/// Each kind that is served, and how to ask for it.
-pub(super) type PolicyResources = BTreeMap<PolicyKind, ApiResource>;
 
 /// Looks for kinds of policies now and then.
 pub(super) struct Search {

@@ -18,8 +18,8 @@ use tracing::info;
 
 use super::{
     backoff::Reached,
-    event::{Change, Event, Outbox, Topic},
-    policies::{self, PolicyResources, Search},
+    event::{Change, Event, Outbox, PolicyResources, Topic},
+    policies::{self, Search},
     view::View,
     watcher::Watcher,
 };
