@@ -110,7 +110,7 @@ fn run(args: &Args) -> Result<()> {
             Part::Guard => guard::run(&mut report, rounds, seconds)?,
             Part::Enrolment => enrolment::run(&mut report)?,
             Part::Memory => memory::run(&mut report)?,
-            Part::Fairness => fairness::run(&mut report, rounds, seconds)?,
+            Part::Fairness => fairness::run(&mut report, rounds)?,
             Part::Sustained => sustained::run(&mut report, seconds * SUSTAINED)?,
             // Compared above.
             Part::Bulk1
