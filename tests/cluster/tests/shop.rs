@@ -138,9 +138,14 @@ spec:
         self.cluster.kubectl(&get).unwrap().json().unwrap()
     }
 
+    /// A pod that starts is captured before its kubelet tells its address: that is waited for.
     pub(crate) fn echo_at(&self, pod: &str) -> SocketAddr {
-        let ip: IpAddr = self.pod(pod)["status"]["podIP"].as_str().unwrap().parse().unwrap();
-        SocketAddr::new(ip, ECHO)
+        let mut ip = None;
+        wait_for("the pod to have an address", || {
+            ip = self.pod(pod)["status"]["podIP"].as_str().map(|ip| ip.parse::<IpAddr>().unwrap());
+            ip.is_some()
+        });
+        SocketAddr::new(ip.unwrap(), ECHO)
     }
 
     /// Connections from the client that stay open.

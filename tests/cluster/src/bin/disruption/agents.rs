@@ -44,9 +44,13 @@ impl Stage {
         Ok(self.cluster.kubectl(&[args, &[&namespace]].concat())?.stdout()?.to_owned())
     }
 
+    pub(crate) fn begin_roll(&self) -> Result<()> {
+        self.of_agents(&["rollout", "restart", DAEMONSET]).map(drop)
+    }
+
     /// Returns when each node has a new agent that is ready; the ones before may still have connections.
     pub(crate) fn roll(&self) -> Result<()> {
-        self.of_agents(&["rollout", "restart", DAEMONSET])?;
+        self.begin_roll()?;
         self.of_agents(&["rollout", "status", DAEMONSET, "--timeout=60s"]).map(drop)
     }
 

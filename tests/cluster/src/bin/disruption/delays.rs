@@ -25,8 +25,8 @@ pub(crate) struct Delays {
     pub(crate) label_and_kubectl: Duration,
     /// From `kubectl create` to `kubectl wait` for a new pod: not captured, and captured.
     pub(crate) pod: [Duration; 2],
-    /// From `kubectl apply` until the last of forty captured pods is ready: agents that stay, and agents that are replaced
-    /// meanwhile. Once each.
+    /// From `kubectl apply` until the last of forty captured pods is ready: agents that stay, and agents that begin to be
+    /// replaced at the same time. Once each.
     pub(crate) forty: [Duration; 2],
     /// From when the network plugin's file was written anew until our plugin is in it again. Once: who does it often is
     /// repaired ever more slowly.
@@ -54,7 +54,7 @@ pub(crate) fn measure(stage: &Stage) -> Result<Delays> {
         label: median(labels.iter().map(|(label, _)| *label).collect()),
         label_and_kubectl: median(labels.into_iter().map(|(_, both)| both).collect()),
         pod: [median(uncaptured?), median(captured?)],
-        forty: [forty(stage, || Ok(()))?, forty(stage, || stage.roll())?],
+        forty: [forty(stage, || Ok(()))?, forty(stage, || stage.begin_roll())?],
         conflist: overwrite(stage)?,
     })
 }
