@@ -11,12 +11,13 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
     ("netns", &[]),
     ("timeslice", &[]),
+    ("heap", &[]),
     ("route", &["model"]),
     ("control", &["model"]),
     ("capture", &["model", "netns", "abi"]),
@@ -27,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
         &["model", "netns", "route", "control", "capture", "proxy", "cni", "abi", "verdict", "timeslice"],
     ),
     ("install", &[]),
-    ("cli", &["app", "install", "model", "capture", "cni"]),
+    ("cli", &["app", "install", "model", "capture", "cni", "heap"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),
     ("cluster", &["harness", "oci"]),
