@@ -25,7 +25,7 @@ pub fn keep_small() {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, hint::black_box};
 
     use super::*;
 
@@ -40,14 +40,14 @@ mod tests {
 
     /// Forty megabytes in pieces, none of which is a mapping of its own.
     fn use_much() {
-        drop((0..PIECES).map(|_| vec![1_u8; PIECE]).collect::<Vec<_>>());
+        drop(black_box((0..PIECES).map(|_| vec![1_u8; PIECE]).collect::<Vec<_>>()));
     }
 
     #[test]
     fn what_was_used_once_is_given_back() {
         keep_small();
         // After this, glibc left to itself keeps twice as much at the end of every heap.
-        drop(vec![1_u8; 30 << 20]);
+        drop(black_box(vec![1_u8; 30 << 20]));
         let before = anonymous_kib();
         use_much();
         let kept = anonymous_kib().saturating_sub(before);
