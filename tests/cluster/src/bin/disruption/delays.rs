@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use crate::stage::{IN_NAMESPACE, Stage};
 
 const ROUNDS: usize = 5;
+/// Of forty pods each.
+const FORTIES: usize = 3;
 /// New connections a second: as finely the first captured one is told.
 const RATE: &str = "200";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,7 +28,7 @@ pub(crate) struct Delays {
     /// From `kubectl create` to `kubectl wait` for a new pod: not captured, and captured.
     pub(crate) pod: [Duration; 2],
     /// From `kubectl apply` until the last of forty captured pods is ready: agents that stay, and agents that begin to be
-    /// replaced at the same time. Once each.
+    /// replaced at the same time.
     pub(crate) forty: [Duration; 2],
     /// From when the network plugin's file was written anew until our plugin is in it again. Once: who does it often is
     /// repaired ever more slowly.
@@ -54,7 +56,7 @@ pub(crate) fn measure(stage: &Stage) -> Result<Delays> {
         label: median(labels.iter().map(|(label, _)| *label).collect()),
         label_and_kubectl: median(labels.into_iter().map(|(_, both)| both).collect()),
         pod: [median(uncaptured?), median(captured?)],
-        forty: [forty(stage, || Ok(()))?, forty(stage, || stage.begin_roll())?],
+        forty: forties(stage)?,
         conflist: overwrite(stage)?,
     })
 }
@@ -101,6 +103,16 @@ fn new_pod(stage: &Stage) -> Result<Duration> {
     let took = begin.elapsed();
     kubectl(&["delete", "pod", "new", IN_NAMESPACE, "--wait"])?;
     Ok(took)
+}
+
+/// In turn.
+fn forties(stage: &Stage) -> Result<[Duration; 2]> {
+    let mut took = [const { Vec::new() }; 2];
+    for _ in 0..FORTIES {
+        took[0].push(forty(stage, || Ok(()))?);
+        took[1].push(forty(stage, || stage.begin_roll())?);
+    }
+    Ok(took.map(median))
 }
 
 fn forty(stage: &Stage, meanwhile: impl FnOnce() -> Result<()>) -> Result<Duration> {
