@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between tries for the lock.
 const KNOCK: Duration = Duration::from_millis(10);
 
+/// How often it is looked whether there is a writer.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How often a writer that nobody has asked looks whether it was replaced.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -140,6 +143,13 @@ impl Tenure {
 pub fn is_held(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+}
+
+/// Returns once some agent is the writer, or none is.
+pub async fn until_held(path: &Path, held: bool) {
+    while is_held(path) != held {
+        sleep(LOOK).await;
+    }
 }
 
 async fn succeed(run_dir: &RunDir, path: &Path) -> Result<Flock<File>> {

@@ -3,15 +3,12 @@
 
 use std::{path::Path, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::tenure;
 
 const SHORTEST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
-
-/// How often the other agent is looked at.
-const KNOCK: Duration = Duration::from_millis(50);
 
 /// How long the other is left alone, after so many crashes in a row.
 pub(super) fn pause(crashes: u32) -> Option<Duration> {
@@ -21,12 +18,7 @@ pub(super) fn pause(crashes: u32) -> Option<Duration> {
 
 /// Returns when nobody works on the node any more, and after the pause at the latest.
 pub(super) async fn until_free(lock_file: &Path, pause: Duration) {
-    let free = async {
-        while tenure::is_held(lock_file) {
-            sleep(KNOCK).await;
-        }
-    };
-    let _or_not = timeout(pause, free).await;
+    let _or_not = timeout(pause, tenure::until_held(lock_file, false)).await;
 }
 
 #[cfg(test)]

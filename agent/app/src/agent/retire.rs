@@ -20,9 +20,6 @@ use crate::{
 /// another listener.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// How often a newer agent is looked for.
-const KNOCK: Duration = Duration::from_millis(50);
-
 /// How often the newer agent is looked at.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -47,12 +44,7 @@ pub(super) async fn retire(run_dir: &RunDir, proxy: &Proxy) {
 
 /// An agent that is told to end without a newer one: new connections are served until one has them, or none comes.
 pub(super) async fn hand_over(run_dir: &RunDir, proxy: &Proxy) {
-    let comes = async {
-        while !tenure::is_held(&run_dir.lock_file()) {
-            sleep(KNOCK).await;
-        }
-    };
-    if timeout(COMES_WITHIN, comes).await.is_ok() {
+    if timeout(COMES_WITHIN, tenure::until_held(&run_dir.lock_file(), true)).await.is_ok() {
         let _over = timeout(TAKES_AT_MOST, close_listeners(run_dir, proxy)).await;
     }
 }
