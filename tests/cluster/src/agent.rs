@@ -17,7 +17,7 @@ pub struct NodeAgent<'a> {
     node: &'a Node,
 }
 
-/// Of an agent's container, without the names of the processes inside.
+/// How the first process of an agent's container was called.
 const SUPERVISOR: &str = "^millstream supervise ";
 
 /// On the node.

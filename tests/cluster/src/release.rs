@@ -9,6 +9,8 @@ use crate::{Cluster, program};
 
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../daemonset/chart");
 pub const NAMESPACE: &str = "millstream-system";
+/// The same for `kubectl` and `helm`.
+pub const IN_NAMESPACE: &str = "--namespace=millstream-system";
 pub const RELEASE: &str = "millstream";
 
 /// Everything of the chart bears it.
@@ -79,7 +81,7 @@ impl Cluster {
 
     pub fn try_helm(&self, args: &[&str]) -> Result<Output> {
         let mut command = self.control().command(&[program("helm")?])?;
-        command.args(args).arg(format!("--namespace={NAMESPACE}")).env("KUBECONFIG", self.kubeconfig());
+        command.args(args).arg(IN_NAMESPACE).env("KUBECONFIG", self.kubeconfig());
         // It keeps a cache of repositories, which we have none of, at home.
         command.env("HELM_CACHE_HOME", self.file("helm"));
         let mut process = self.control().start(command, Io::Piped)?;

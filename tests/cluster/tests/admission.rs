@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster::Cluster;
+use cluster::{Cluster, release::IN_NAMESPACE};
 use harness::PATIENCE;
 use serde_json::{Value, json};
 
-use crate::chart::{NAMESPACE, render, run};
+use crate::chart::{render, run};
 
 const AGENT: &str = "millstream-agent";
 const REDIRECTION: &str = "ambient.istio.io/redirection";
@@ -176,7 +176,7 @@ fn ask(cluster: &Cluster, token: &str, request: Request, body: &Value) -> (Strin
 }
 
 fn token(cluster: &Cluster, of: &[&str]) -> String {
-    let args = ["create", "token", "millstream", NAMESPACE].iter().chain(of).copied();
+    let args = ["create", "token", "millstream", IN_NAMESPACE].iter().chain(of).copied();
     let token = cluster.kubectl(&args.collect::<Vec<_>>()).unwrap();
     token.stdout().unwrap().trim().to_owned()
 }
@@ -184,7 +184,7 @@ fn token(cluster: &Cluster, of: &[&str]) -> String {
 #[test]
 fn an_agent_writes_only_what_it_has_to_and_only_of_its_node() {
     let cluster = Cluster::api("admission").unwrap();
-    cluster.wait(&["--for=create", "serviceaccount/millstream", NAMESPACE]).unwrap();
+    cluster.wait(&["--for=create", "serviceaccount/millstream", IN_NAMESPACE]).unwrap();
     cluster.apply(&render(&["startupTaint=true"])).unwrap();
     cluster.apply(OBJECTS).unwrap();
     cluster.apply(&event("theirs", "kubelet", "a").to_string()).unwrap();

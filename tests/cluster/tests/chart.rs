@@ -6,11 +6,13 @@ use std::{
     process::{Command, Output},
 };
 
-use cluster::{Cluster, program, release::CHART};
+use cluster::{
+    Cluster, program,
+    release::{CHART, IN_NAMESPACE},
+};
 use harness::{Io, PATIENCE};
 
 const MANIFESTS: &str = include_str!("../../../daemonset/millstream.yaml");
-pub(crate) const NAMESPACE: &str = "--namespace=millstream-system";
 /// Everything of the chart bears it.
 pub(crate) const OURS: &str = "--selector=app.kubernetes.io/instance=millstream";
 pub(crate) const KINDS: &str = "serviceaccounts,configmaps,clusterroles,clusterrolebindings,roles,rolebindings,\
@@ -30,7 +32,7 @@ fn said(output: &Output) -> String {
 pub(crate) fn render(set: &[&str]) -> String {
     let set = set.iter().map(|set| format!("--set-json={set}"));
     let set: Vec<_> = set.collect();
-    let args = ["template", "millstream", CHART, NAMESPACE].into_iter().chain(set.iter().map(|s| &**s));
+    let args = ["template", "millstream", CHART, IN_NAMESPACE].into_iter().chain(set.iter().map(|s| &**s));
     let rendered = helm(&args.collect::<Vec<_>>());
     assert!(rendered.status.success(), "{set:?}: {}", said(&rendered));
     String::from_utf8(rendered.stdout).unwrap()
@@ -52,12 +54,12 @@ pub(crate) fn helm_on(cluster: &Cluster, args: &[&str]) -> String {
 
 pub(crate) fn install_chart(cluster: &Cluster) {
     cluster.make_room().unwrap();
-    helm_on(cluster, &["install", "millstream", CHART, NAMESPACE, "--create-namespace"]);
+    helm_on(cluster, &["install", "millstream", CHART, IN_NAMESPACE, "--create-namespace"]);
 }
 
 /// What there is of the chart, `kind/name` each.
 pub(crate) fn ours(cluster: &Cluster) -> Vec<String> {
-    let args = ["get", KINDS, NAMESPACE, OURS, "--output=name"];
+    let args = ["get", KINDS, IN_NAMESPACE, OURS, "--output=name"];
     let there = cluster.kubectl(&args).unwrap();
     there.stdout().unwrap().lines().map(str::to_owned).collect()
 }
@@ -119,7 +121,7 @@ fn wrong_values_are_refused_with_a_sentence() {
         ("a table of the kernel's", "steering.table=254", "at '/steering/table': minimum: got 254, want 256"),
     ];
     for (name, set, expected) in cases {
-        let refused = helm(&["template", "millstream", CHART, NAMESPACE, "--set-json", set]);
+        let refused = helm(&["template", "millstream", CHART, IN_NAMESPACE, "--set-json", set]);
         let said = said(&refused);
         assert!(!refused.status.success(), "{name}: {said}");
         assert!(said.contains(expected), "{name}: {said}");
@@ -221,16 +223,16 @@ fn an_api_server_takes_it() {
     ] {
         assert!(installed.iter().any(|there| there == object), "no {object} in {installed:?}");
     }
-    let hooks = helm_on(&cluster, &["get", "hooks", "millstream", NAMESPACE]);
+    let hooks = helm_on(&cluster, &["get", "hooks", "millstream", IN_NAMESPACE]);
     assert!(hooks.contains("kind: Job"), "{hooks}");
     assert!(
         !render(&[]).contains("kind: Job"),
         "who applies the output of `helm template` would uninstall it"
     );
-    let upgrade = ["upgrade", "millstream", CHART, NAMESPACE, "--set=logLevel=debug"];
+    let upgrade = ["upgrade", "millstream", CHART, IN_NAMESPACE, "--set=logLevel=debug"];
     helm_on(&cluster, &upgrade);
-    helm_on(&cluster, &["rollback", "millstream", "1", NAMESPACE]);
-    helm_on(&cluster, &["uninstall", "millstream", NAMESPACE, "--no-hooks", "--wait"]);
+    helm_on(&cluster, &["rollback", "millstream", "1", IN_NAMESPACE]);
+    helm_on(&cluster, &["uninstall", "millstream", IN_NAMESPACE, "--no-hooks", "--wait"]);
     assert_eq!(ours(&cluster), Vec::<String>::new());
 }
 

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use cluster::{IMAGE, Node, release};
+use cluster::{
+    IMAGE, Node,
+    release::{AGENTS, IN_NAMESPACE, RELEASE},
+};
 use serde_json::{Value, json};
 
 use crate::shop::{NAMESPACE, Shop, redirection, wait_for};
@@ -13,10 +16,6 @@ mod start;
 
 /// Where the primary plugin of a node has its configuration.
 const CONFLIST: &str = "/etc/cni/net.d/10-pods.conflist";
-
-/// An agent's pods, for `kubectl`.
-const AGENTS: [&str; 3] =
-    ["pods", "--namespace=millstream-system", "--selector=app.kubernetes.io/name=millstream"];
 
 /// How many connections a pod of [`dialler`] opens, the first thing it does.
 const FIRST: usize = 3;
@@ -71,7 +70,7 @@ fn records(logs: &str, pod: &str) -> usize {
 /// What the agents of a node have logged, those that still exist.
 fn logs(shop: &Shop, node: &Node) -> String {
     let names = agents(shop, node).into_iter();
-    names.map(|name| shop.kubectl(&["logs", "--namespace=millstream-system", &name])).collect()
+    names.map(|name| shop.kubectl(&["logs", IN_NAMESPACE, &name])).collect()
 }
 
 /// The names of a node's agents, also of one that ends.
@@ -82,8 +81,12 @@ fn agents(shop: &Shop, node: &Node) -> Vec<String> {
 }
 
 fn agent_pods(shop: &Shop) -> Vec<Value> {
-    let list =
-        shop.cluster.kubectl(&[&["get", "--output=json"], &AGENTS[..]].concat()).unwrap().json().unwrap();
+    let list = shop
+        .cluster
+        .kubectl(&["get", "pods", IN_NAMESPACE, AGENTS, "--output=json"])
+        .unwrap()
+        .json()
+        .unwrap();
     list["items"].as_array().unwrap().clone()
 }
 
@@ -104,6 +107,6 @@ fn read(node: &Node, file: &str) -> String {
 
 /// A field of the DaemonSet.
 fn daemon_set(shop: &Shop, path: &str) -> String {
-    let get = ["get", "daemonset", release::RELEASE, "--namespace=millstream-system"];
+    let get = ["get", "daemonset", RELEASE, IN_NAMESPACE];
     shop.kubectl(&[&get[..], &[&format!("--output=jsonpath={path}")]].concat())
 }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use cluster::Cluster;
+use cluster::{Cluster, release::IN_NAMESPACE};
 use harness::{Output, millstream};
 
-use crate::chart::{NAMESPACE, helm_on, install_chart, kubeconfig_with_token, ours, run};
+use crate::chart::{helm_on, install_chart, kubeconfig_with_token, ours, run};
 
 const MANIFESTS: &str = include_str!("../../../daemonset/millstream.yaml");
 
@@ -48,7 +48,7 @@ fn what_is_installed_is_uninstalled() {
     }
     let image = "--output=jsonpath={.spec.template.spec.containers[0].image}";
     assert_eq!(
-        kubectl(&cluster, &["get", "daemonset/millstream", NAMESPACE, image]),
+        kubectl(&cluster, &["get", "daemonset/millstream", IN_NAMESPACE, image]),
         "registry.example.com/m:1"
     );
     assert_eq!(ours(&cluster).len(), MANIFESTS.matches("\nkind: ").count() - 1);
@@ -60,7 +60,7 @@ fn what_is_installed_is_uninstalled() {
     assert!(ours(&cluster).iter().any(|object| object.starts_with("clusterrole.")), "{:?}", ours(&cluster));
 
     // Somebody else is there, too.
-    kubectl(&cluster, &["create", "configmap", "theirs", NAMESPACE]);
+    kubectl(&cluster, &["create", "configmap", "theirs", IN_NAMESPACE]);
     let removed = as_admin(&cluster, &["uninstall"]);
     let said = removed.stdout().unwrap();
     for line in [
@@ -73,7 +73,7 @@ fn what_is_installed_is_uninstalled() {
     assert_eq!(ours(&cluster), Vec::<String>::new());
     assert!(namespace_exists(&cluster));
 
-    kubectl(&cluster, &["delete", "configmap", "theirs", NAMESPACE]);
+    kubectl(&cluster, &["delete", "configmap", "theirs", IN_NAMESPACE]);
     for expected in ["deleted namespace millstream-system: nothing is left", "nothing is left"] {
         let removed = as_admin(&cluster, &["uninstall"]);
         assert!(removed.stdout().unwrap().contains(expected), "{removed:?}");
@@ -88,8 +88,8 @@ fn uninstall_waits_for_the_last_agent_and_says_whose_it_is() {
     cluster.apply(NODE).unwrap();
     as_admin(&cluster, &["install"]).stdout().unwrap();
     let scheduled = "--for=jsonpath={.status.currentNumberScheduled}=1";
-    cluster.wait(&[scheduled, "daemonset/millstream", NAMESPACE]).unwrap();
-    cluster.wait(&["--for=condition=PodScheduled", "pods", "--all", NAMESPACE]).unwrap();
+    cluster.wait(&[scheduled, "daemonset/millstream", IN_NAMESPACE]).unwrap();
+    cluster.wait(&["--for=condition=PodScheduled", "pods", "--all", IN_NAMESPACE]).unwrap();
 
     let late = as_admin(&cluster, &["install", "--wait", "--timeout", "2s"]);
     assert_eq!(late.code(), Some(1), "{late:?}");
@@ -104,7 +104,7 @@ fn uninstall_waits_for_the_last_agent_and_says_whose_it_is() {
         "an agent still needs its rights"
     );
 
-    kubectl(&cluster, &["delete", "pods", "--all", NAMESPACE, "--force", "--grace-period=0"]);
+    kubectl(&cluster, &["delete", "pods", "--all", IN_NAMESPACE, "--force", "--grace-period=0"]);
     as_admin(&cluster, &["uninstall"]).stdout().unwrap();
     assert!(!namespace_exists(&cluster));
 }
@@ -122,16 +122,16 @@ fn what_is_helms_is_left_to_helm_whose_hook_has_the_rights_it_needs() {
     }
 
     // All of the hook but its Job, which no node would run.
-    let hooks = helm_on(&cluster, &["get", "hooks", "millstream", NAMESPACE]);
+    let hooks = helm_on(&cluster, &["get", "hooks", "millstream", IN_NAMESPACE]);
     let rights = hooks.split("\n---\n").filter(|manifest| !manifest.contains("kind: Job"));
     cluster.apply(&rights.collect::<Vec<_>>().join("\n---\n")).unwrap();
-    let token = kubectl(&cluster, &["create", "token", "millstream-uninstall", NAMESPACE]);
+    let token = kubectl(&cluster, &["create", "token", "millstream-uninstall", IN_NAMESPACE]);
     let kubeconfig = kubeconfig_with_token(&cluster, token.trim());
     let ended = on(&cluster, &kubeconfig, &["uninstall", "--agents"]);
     assert!(ended.stdout().unwrap().contains("is being deleted"), "{ended:?}");
     assert!(!ours(&cluster).iter().any(|object| object.starts_with("daemonset")), "{:?}", ours(&cluster));
 
-    helm_on(&cluster, &["uninstall", "millstream", NAMESPACE, "--no-hooks"]);
+    helm_on(&cluster, &["uninstall", "millstream", IN_NAMESPACE, "--no-hooks"]);
     let refused = on(&cluster, &kubeconfig, &["uninstall"]);
     assert!(refused.stderr.contains("it takes an administrator"), "{refused:?}");
 }

@@ -6,15 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster::{Cluster, IMAGE, Node, NodeAgent, release::AGENTS};
+use cluster::{
+    Cluster, IMAGE, Node, NodeAgent,
+    release::{AGENTS, IN_NAMESPACE},
+};
 use harness::{Crowd, Load, PATIENCE};
 use serde_json::Value;
 
 pub(crate) const NAMESPACE: &str = "shop";
 pub(crate) const LABEL: &str = "istio.io/dataplane-mode";
 pub(crate) const REDIRECTION: &str = "ambient.istio.io/redirection";
-/// Where the agents are.
-pub(crate) const IN_SYSTEM: &str = "--namespace=millstream-system";
 /// Where the servers echo.
 pub(crate) const ECHO: u16 = 7;
 
@@ -97,7 +98,7 @@ spec:
         let node = self.node(node).name();
         self.kubectl(&["label", "node", node, "agent-"]);
         let on_node = format!("--field-selector=spec.nodeName={node}");
-        self.cluster.wait(&["--for=delete", "pod", AGENTS, &on_node, IN_SYSTEM]).unwrap();
+        self.cluster.wait(&["--for=delete", "pod", AGENTS, &on_node, IN_NAMESPACE]).unwrap();
     }
 
     /// Has the DaemonSet come back to it, and waits for nothing.

@@ -2,6 +2,7 @@
 
 use std::{thread, time::Duration};
 
+use cluster::release::IN_NAMESPACE;
 use harness::{Count, Process};
 use serde_json::{Value, json};
 
@@ -46,7 +47,7 @@ fn the_daemon_set_is_restarted_while_pods_are_made(shop: &Shop) {
     let before = agent_pods(shop).iter().map(|pod| follow(shop, pod)).collect::<Vec<_>>();
     let old = agents(shop, nodes[0]);
 
-    shop.kubectl(&["rollout", "restart", "daemonset/millstream", "--namespace=millstream-system"]);
+    shop.kubectl(&["rollout", "restart", "daemonset/millstream", IN_NAMESPACE]);
     let mut made = Vec::new();
     while !is_rolled(shop) {
         let (name, node) = (format!("made-{}", made.len()), nodes[made.len() % 2]);
@@ -88,7 +89,7 @@ fn is_ending(shop: &Shop, agent: &str) -> bool {
 
 fn follow(shop: &Shop, agent: &Value) -> Process {
     let name = agent["metadata"]["name"].as_str().unwrap();
-    let args = ["logs", "--follow", "--namespace=millstream-system", name];
+    let args = ["logs", "--follow", IN_NAMESPACE, name];
     shop.cluster.start_kubectl(&args).unwrap()
 }
 

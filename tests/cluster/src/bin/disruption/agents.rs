@@ -40,8 +40,7 @@ impl Stage {
     }
 
     pub(crate) fn of_agents(&self, args: &[&str]) -> Result<String> {
-        let namespace = format!("--namespace={}", release::NAMESPACE);
-        Ok(self.cluster.kubectl(&[args, &[&namespace]].concat())?.stdout()?.to_owned())
+        Ok(self.cluster.kubectl(&[args, &[release::IN_NAMESPACE]].concat())?.stdout()?.to_owned())
     }
 
     pub(crate) fn begin_roll(&self) -> Result<()> {
