@@ -80,12 +80,13 @@ const HELM: Group = Group {
 };
 
 /// What a node runs and Debian has, by the package that has it.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 8] = [
     ("conntrack", "conntrack"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("mount", "mount"),
     ("nft", "nftables"),
+    ("pkill", "procps"),
     ("runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
 ];
