@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use capture::Steering;
-use control::{EnrolmentConfig, ExclusionConfig, enrolment::EnablementSelector};
+use control::{EnrolmentConfig, IndexConfig, enrolment::EnablementSelector};
 use jiff::SignedDuration;
 use model::WhenAgentDown;
 use proxy::ProxyConfig;
@@ -12,10 +12,11 @@ use route::SameNode;
 use serde::Deserialize;
 
 mod cni;
+mod dns;
 mod exclusions;
 mod quantity;
 
-pub use self::{cni::Cni, exclusions::Exclusions, quantity::Quantity};
+pub use self::{cni::Cni, dns::Dns, exclusions::Exclusions, quantity::Quantity};
 
 /// What `millstream agent --config FILE` reads.
 ///
@@ -53,6 +54,9 @@ pub use self::{cni::Cni, exclusions::Exclusions, quantity::Quantity};
 ///                                   # not: kubelet, a root process named kubelet, kubelite, k3s, k3s-server or k3s-agent in
 ///                                   # the agent's network and PID namespaces and in no pod's cgroup; node, every process in
 ///                                   # the node's network namespace, pods with hostNetwork among them; off, nobody's
+/// dns:
+///   capture: true                   # whether queries go through the proxy, of pods without ambient.istio.io/dns-capture
+///   cluster-domain: cluster.local   # what the names of the cluster's services end in
 /// metrics:
 ///   port: 15020                     # of the node, for GET /metrics; 0: none
 /// cni:                              # left out: no plugin is installed, and pods are captured once they run
@@ -84,6 +88,7 @@ pub struct Config {
     #[serde(rename = "same-node")]
     pub same_node: SameNode,
     pub probes: Probes,
+    pub dns: Dns,
     pub metrics: Metrics,
     pub cni: Option<Cni>,
     #[serde(rename = "startup-taint")]
@@ -207,20 +212,25 @@ impl Config {
             self.canary.dead_after >= SHORTEST_DEAD_AFTER,
             "canary.dead-after: less than {SHORTEST_DEAD_AFTER:#}, which any busy moment would outlast"
         );
-        self.exclusions()?;
         self.limits.check()?;
-        self.enrolment().map(drop)
+        self.index().map(drop)
     }
 
-    pub fn enrolment(&self) -> Result<EnrolmentConfig> {
+    fn enrolment(&self) -> Result<EnrolmentConfig> {
         let Enrolment { enablement_selectors, exclude_namespaces, when_agent_down } = self.enrolment.clone();
         let mut config = EnrolmentConfig::new(enablement_selectors, exclude_namespaces)?;
         config.when_agent_down = when_agent_down;
         Ok(config)
     }
 
-    pub fn exclusions(&self) -> Result<ExclusionConfig> {
-        self.exclusions.config()
+    /// What the objects of the source are read by.
+    pub fn index(&self) -> Result<IndexConfig> {
+        Ok(IndexConfig {
+            enrolment: self.enrolment()?,
+            exclusions: self.exclusions.config()?,
+            dns: self.dns.config()?,
+            ..IndexConfig::default()
+        })
     }
 
     /// For a process that may have `files` open.

@@ -23,12 +23,11 @@ pub enum Objects {
 
 impl Objects {
     pub async fn of(source: &Source, config: &Config) -> Result<Self> {
-        let (enrolment, exclusions) = (config.enrolment()?, config.exclusions()?);
+        let config = config.index()?;
         Ok(match source {
-            Source::File(dir) => Self::File(FileSource { dir: dir.clone(), config: enrolment, exclusions }),
+            Source::File(dir) => Self::File(FileSource { dir: dir.clone(), config }),
             Source::Kubernetes { kubeconfig } => {
-                let connected = KubernetesSource::connect(kubeconfig.as_deref(), enrolment, exclusions);
-                Self::Kubernetes(connected.await?)
+                Self::Kubernetes(KubernetesSource::connect(kubeconfig.as_deref(), config).await?)
             }
         })
     }

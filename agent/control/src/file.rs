@@ -21,9 +21,8 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    enrolment::EnrolmentConfig,
-    exclusions::ExclusionConfig,
     folder_watcher::FolderWatcher,
+    index::IndexConfig,
     publisher::Publisher,
     source::{SourceRefusal, SourceReport},
 };
@@ -42,8 +41,7 @@ const RESCAN: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct FileSource {
     pub dir: PathBuf,
-    pub config: EnrolmentConfig,
-    pub exclusions: ExclusionConfig,
+    pub config: IndexConfig,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +84,9 @@ impl FileSource {
         reports: watch::Sender<SourceReport>,
         mut reload: mpsc::Receiver<()>,
     ) -> Result<(), Error> {
-        let Self { dir, config, exclusions } = self;
+        let Self { dir, config } = self;
         let mut published = Published {
-            folder: Folder::new(config, exclusions),
+            folder: Folder::new(config),
             last_read: LastRead::Never,
             publisher: Publisher { snapshots: publish.clone(), reports },
         };

@@ -13,6 +13,7 @@ use std::{
 use model::Snapshot;
 
 use crate::{
+    dns::DnsConfig,
     enrolment::EnrolmentConfig,
     exclusions::ExclusionConfig,
     kind::{Kind, ObjectKey, PolicyKind},
@@ -51,6 +52,7 @@ pub struct Index {
 pub struct IndexConfig {
     pub enrolment: EnrolmentConfig,
     pub exclusions: ExclusionConfig,
+    pub dns: DnsConfig,
     /// Whether the annotation `millstream.dev/netns` of a pod is believed: it lets the author of a pod choose a path
     /// on the node.
     pub honour_netns_annotation: bool,

@@ -23,8 +23,6 @@ use tokio::{
 };
 
 use crate::{
-    enrolment::EnrolmentConfig,
-    exclusions::ExclusionConfig,
     index::{Index, IndexConfig},
     publisher::Publisher,
     source::SourceReport,
@@ -65,8 +63,7 @@ const QUEUE: usize = 64;
 #[derive(Clone)]
 pub struct KubernetesSource {
     client: Client,
-    config: EnrolmentConfig,
-    exclusions: ExclusionConfig,
+    config: IndexConfig,
 }
 
 // === impl KubernetesSource ===
@@ -77,12 +74,9 @@ impl KubernetesSource {
     /// # Errors
     ///
     /// If that is not said anywhere, or makes no sense.
-    pub async fn connect(
-        kubeconfig: Option<&Path>,
-        config: EnrolmentConfig,
-        exclusions: ExclusionConfig,
-    ) -> Result<Self, ConnectError> {
-        Ok(Self { client: connect::client(kubeconfig).await?, config, exclusions })
+    pub async fn connect(kubeconfig: Option<&Path>, config: IndexConfig) -> Result<Self, ConnectError> {
+        let config = IndexConfig { honour_netns_annotation: false, ..config };
+        Ok(Self { client: connect::client(kubeconfig).await?, config })
     }
 
     /// For what else is asked or told of the same API server. It does not retry by itself.
@@ -92,15 +86,7 @@ impl KubernetesSource {
 
     /// For a pod that must be known at once.
     pub fn lookup(&self) -> PodLookup {
-        PodLookup { client: self.client.clone(), config: self.index_config() }
-    }
-
-    fn index_config(&self) -> IndexConfig {
-        IndexConfig {
-            enrolment: self.config.clone(),
-            exclusions: self.exclusions.clone(),
-            honour_netns_annotation: false,
-        }
+        PodLookup { client: self.client.clone(), config: self.config.clone() }
     }
 
     /// Publishes a snapshot when every watch stands, and after each change that means something, until nobody receives
@@ -119,7 +105,7 @@ impl KubernetesSource {
         reports: watch::Sender<SourceReport>,
         reload: mpsc::Receiver<()>,
     ) -> Result<(), JoinError> {
-        let index = Index::new(self.index_config());
+        let index = Index::new(self.config);
         let client = self.client;
         let publisher = Arc::new(Publisher { snapshots: publish.clone(), reports });
         let (events, mut incoming) = mpsc::channel(QUEUE);

@@ -21,6 +21,8 @@
 //! In reading order:
 #![forbid(unsafe_code)]
 
+/// PURE: what becomes of a pod's DNS queries.
+pub mod dns;
 /// PURE: which pods are captured.
 pub mod enrolment;
 /// PURE: which connections of a pod pass without the proxy.
@@ -56,6 +58,7 @@ pub mod slices;
 /// PURE: which source, and what it has to say.
 pub mod source;
 
+pub use dns::DnsConfig;
 pub use enrolment::EnrolmentConfig;
 pub use exclusions::ExclusionConfig;
 pub use file::FileSource;

@@ -3,7 +3,7 @@
 
 use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
 
-use control::{EnrolmentConfig, ExclusionConfig, KubernetesSource, SourceReport};
+use control::{IndexConfig, KubernetesSource, SourceReport};
 use model::Snapshot;
 use serde_json::{Value, json};
 use tokio::{
@@ -163,8 +163,7 @@ impl Source {
             "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
         });
         fs::write(&kubeconfig, config.to_string()).unwrap();
-        let (enrolment, exclusions) = (EnrolmentConfig::default(), ExclusionConfig::default());
-        let source = KubernetesSource::connect(Some(&kubeconfig), enrolment, exclusions).await.unwrap();
+        let source = KubernetesSource::connect(Some(&kubeconfig), IndexConfig::default()).await.unwrap();
         let (publish, snapshots) = watch::channel(Arc::<Snapshot>::default());
         let (report, reports) = watch::channel(SourceReport::default());
         let (reload, reloads) = mpsc::channel(1);

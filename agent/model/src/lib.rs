@@ -18,6 +18,8 @@ pub use cidr::Cidr;
 pub use exclusions::{Excluded, Exclusion, ExclusionList, Exclusions, Origin, Ports};
 pub use marks::Marks;
 pub use name::{ObjectName, PodUid};
-pub use pod::{Enrolment, ExistingConnections, Pod, Uncaptured, WhenAgentDown};
-pub use service::{Affinity, Endpoint, EndpointState, Service, ServicePort};
+pub use pod::{Enrolment, ExistingConnections, Pod, PodDns, Uncaptured, WhenAgentDown};
+pub use service::{
+    Affinity, Discovery, Endpoint, EndpointState, NamedEndpoint, Registry, Service, ServicePort, Visibility,
+};
 pub use snapshot::{Snapshot, SnapshotBuilder};

@@ -35,6 +35,17 @@ pub struct Pod {
     pub refused_exclusions: Vec<String>,
     /// The annotation `ambient.istio.io/redirection`: what the cluster was told last of its capture.
     pub redirection: Option<Arc<str>>,
+    pub dns: PodDns,
+}
+
+/// What becomes of the pod's DNS queries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PodDns {
+    /// Whether they go through the proxy once the pod is captured (`ambient.istio.io/dns-capture`).
+    pub captured: bool,
+    /// What its resolver appends to a name, in this order, by `spec.dnsPolicy` and `spec.dnsConfig`: in lower case and
+    /// without the last dot.
+    pub search: Vec<Arc<str>>,
 }
 
 /// Whether a pod belongs into the mesh, and by which rule.

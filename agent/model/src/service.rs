@@ -1,21 +1,68 @@
 //! Services and the endpoints that serve them.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::{EndpointAddr, ObjectName, PodUid};
+use crate::{Cidr, EndpointAddr, ObjectName, PodUid};
 
-/// A Kubernetes Service with TCP ports, joined with its endpoints.
+/// What is called by a name and serves TCP ports: a Kubernetes Service, or one host of Istio's ServiceEntries, joined
+/// with its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Service {
+    /// Of a ServiceEntry its namespace and the host, for it may have several.
     pub name: ObjectName,
-    /// `spec.clusterIPs`; empty for a headless service.
+    /// Its whole name in DNS, in lower case and without the last dot. `*.example.com` stands for all names below.
+    pub host: Arc<str>,
+    pub registry: Registry,
+    /// `spec.clusterIPs` or `spec.addresses`; empty for a headless service.
     pub vips: Vec<IpAddr>,
+    /// What it was given for want of an address of its own.
+    pub allocated: Vec<IpAddr>,
+    /// Of a ServiceEntry: the networks among its addresses.
+    pub networks: Vec<Cidr>,
     pub ports: Vec<ServicePort>,
+    pub discovery: Discovery,
+    /// `spec.externalName`: only another name.
+    pub external_name: Option<Arc<str>>,
+    pub visibility: Visibility,
     pub affinity: Affinity,
     /// `internalTrafficPolicy: Local`: only endpoints on the client's node serve it.
     pub node_local: bool,
+}
+
+/// Which kind of object says that there is such a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Registry {
+    Kubernetes,
+    ServiceEntry,
+}
+
+/// How an endpoint is found for a connection; `spec.resolution` of a ServiceEntry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Discovery {
+    /// One of [`ServicePort::endpoints`].
+    #[default]
+    Endpoints,
+    /// The address that was dialled: headless services, and `NONE`.
+    AsDialled,
+    /// `DNS`: all addresses of [`ServicePort::names`].
+    Dns,
+    /// `DNS_ROUND_ROBIN`: the first address of one of them.
+    DnsRoundRobin,
+    /// `DYNAMIC_DNS`: the name that the client asked for, of all those that a wildcard stands for.
+    DynamicDns,
+}
+
+/// `exportTo`: from which namespaces the service is seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Visibility {
+    #[default]
+    Everywhere,
+    Namespaces(BTreeSet<Arc<str>>),
 }
 
 /// `spec.sessionAffinity`.
@@ -29,12 +76,14 @@ pub enum Affinity {
 }
 
 /// One TCP port of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ServicePort {
     /// Empty where the service has a single, unnamed port.
     pub name: Arc<str>,
     pub port: u16,
     pub endpoints: Vec<Endpoint>,
+    /// Of a service that is discovered by DNS.
+    pub names: Vec<NamedEndpoint>,
 }
 
 /// One address and port behind a service port.
@@ -45,6 +94,16 @@ pub struct Endpoint {
     pub node: Option<Arc<str>>,
     /// The pod that has this address, where one is known.
     pub pod: Option<PodUid>,
+    /// Its own name below that of its service, as pods of a StatefulSet have one.
+    pub hostname: Option<Arc<str>>,
+}
+
+/// What is behind a service port, where only its name is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct NamedEndpoint {
+    /// In lower case and without the last dot.
+    pub host: Arc<str>,
+    pub port: u16,
 }
 
 /// The conditions of an EndpointSlice endpoint that decide whether it is used.
@@ -61,7 +120,60 @@ pub enum EndpointState {
 // === impl Service ===
 
 impl Service {
+    /// What is true of a Kubernetes Service that says nothing else: no address, no port.
+    pub fn kubernetes(name: ObjectName, cluster_domain: &str) -> Self {
+        let host = format!("{}.{}.svc.{cluster_domain}", name.name, name.namespace).into();
+        Self::new(name, host, Registry::Kubernetes)
+    }
+
+    /// One host of a ServiceEntry.
+    pub fn entry(namespace: &str, host: &str) -> Self {
+        Self::new(ObjectName::new(namespace, host), host.into(), Registry::ServiceEntry)
+    }
+
+    fn new(name: ObjectName, host: Arc<str>, registry: Registry) -> Self {
+        Self {
+            name,
+            host,
+            registry,
+            vips: Vec::new(),
+            allocated: Vec::new(),
+            networks: Vec::new(),
+            ports: Vec::new(),
+            discovery: Discovery::default(),
+            external_name: None,
+            visibility: Visibility::default(),
+            affinity: Affinity::default(),
+            node_local: false,
+        }
+    }
+
     pub fn port(&self, port: u16) -> Option<&ServicePort> {
         self.ports.iter().find(|p| p.port == port)
+    }
+
+    /// All that may be dialled for it, and by which DNS answers for its name.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.vips.iter().chain(&self.allocated).copied()
+    }
+
+    pub fn is_headless(&self) -> bool {
+        self.discovery == Discovery::AsDialled
+    }
+
+    /// What its host must end in, where that is a wildcard: `.example.com` of `*.example.com`.
+    pub fn wildcard_suffix(&self) -> Option<&str> {
+        self.host.strip_prefix('*')
+    }
+}
+
+// === impl Visibility ===
+
+impl Visibility {
+    pub fn includes(&self, namespace: &str) -> bool {
+        match self {
+            Self::Everywhere => true,
+            Self::Namespaces(namespaces) => namespaces.contains(namespace),
+        }
     }
 }

@@ -8,17 +8,24 @@ use std::{
 
 use crate::{Enrolment, ObjectName, Pod, PodUid, Service, Uncaptured, WhenAgentDown};
 
+mod addresses;
+mod names;
+
+use self::{addresses::Addresses, names::Names};
+
 /// Everything the agent knows of the cluster at one moment. Cheap to share, never changed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Grows by one with each snapshot published; 0 is the empty one before the first.
     pub version: u64,
+    /// `cluster.local`: what the names of Kubernetes Services end in.
+    pub cluster_domain: Arc<str>,
     pods: HashMap<PodUid, Arc<Pod>>,
     pod_by_ip: HashMap<IpAddr, PodUid>,
-    services: HashMap<ObjectName, Arc<Service>>,
-    service_by_vip: HashMap<IpAddr, ObjectName>,
-    headless_by_endpoint: HashMap<SocketAddr, ObjectName>,
     enrolled_namespaces: BTreeMap<Arc<str>, WhenAgentDown>,
+    services: HashMap<ObjectName, Arc<Service>>,
+    names: Names,
+    addresses: Addresses,
 }
 
 /// Collects pods and services into a [`Snapshot`].
@@ -46,33 +53,60 @@ impl Snapshot {
     pub fn same_content(&self, other: &Self) -> bool {
         let Self {
             version: _,
+            cluster_domain,
             pods,
             pod_by_ip,
-            services,
-            service_by_vip,
-            headless_by_endpoint,
             enrolled_namespaces,
+            services,
+            names,
+            addresses,
         } = self;
-        *pods == other.pods
+        *cluster_domain == other.cluster_domain
+            && *pods == other.pods
             && *pod_by_ip == other.pod_by_ip
-            && *services == other.services
-            && *service_by_vip == other.service_by_vip
-            && *headless_by_endpoint == other.headless_by_endpoint
             && *enrolled_namespaces == other.enrolled_namespaces
+            && *services == other.services
+            && *names == other.names
+            && *addresses == other.addresses
     }
 
     pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
         self.services.get(name)
     }
 
-    pub fn service_by_vip(&self, vip: IpAddr) -> Option<&Arc<Service>> {
-        self.service_by_vip.get(&vip.to_canonical()).and_then(|name| self.services.get(name))
+    /// The services that have this host, which may be a wildcard: those of Kubernetes first, then in name order.
+    pub fn services_of_host(&self, host: &str) -> impl Iterator<Item = &Arc<Service>> {
+        self.services_named(self.names.services(host))
+    }
+
+    /// The endpoints that have this name below that of a headless service, and the service.
+    pub fn endpoints_of_host(&self, host: &str) -> Option<(&Arc<Service>, &[IpAddr])> {
+        let (service, ips) = self.names.endpoints(host)?;
+        Some((self.services.get(service)?, ips))
+    }
+
+    /// The services that have this address or one of whose networks contains it, in order of precedence: the address
+    /// itself, then longer prefixes before shorter ones; of equals those of Kubernetes first, then in name order.
+    pub fn services_at(&self, ip: IpAddr) -> impl Iterator<Item = &Arc<Service>> {
+        let ip = ip.to_canonical();
+        let by_network = self.addresses.networks(ip).flat_map(|names| self.services_named(names));
+        self.services_named(self.addresses.services(ip)).chain(by_network)
     }
 
     /// The headless service one of whose endpoints is exactly this address: it has no VIP by which to know it.
     /// The first in name order where there are several.
     pub fn headless_service(&self, endpoint: SocketAddr) -> Option<&Arc<Service>> {
-        self.headless_by_endpoint.get(&endpoint).and_then(|name| self.services.get(name))
+        self.services.get(self.addresses.headless(endpoint)?)
+    }
+
+    /// The services that have this port of every address that is nobody else's, in name order: ServiceEntries of
+    /// resolution `NONE` without addresses and endpoints.
+    pub fn services_of_any_address(&self, port: u16) -> impl Iterator<Item = &Arc<Service>> {
+        self.services_named(self.addresses.any_address(port))
+    }
+
+    fn services_named<'a>(&'a self, names: &'a [ObjectName]) -> impl Iterator<Item = &'a Arc<Service>> {
+        names.iter().filter_map(|name| self.services.get(name))
     }
 
     /// Those in which a pod is enrolled that says nothing itself, and what holds for it while no agent runs.
@@ -115,8 +149,8 @@ fn in_name_order<'a>(pods: impl Iterator<Item = &'a Arc<Pod>>) -> Vec<&'a Arc<Po
 // === impl SnapshotBuilder ===
 
 impl SnapshotBuilder {
-    pub fn new(version: u64) -> Self {
-        Self(Snapshot { version, ..Snapshot::default() })
+    pub fn new(version: u64, cluster_domain: &str) -> Self {
+        Self(Snapshot { version, cluster_domain: cluster_domain.into(), ..Snapshot::default() })
     }
 
     #[must_use]
@@ -134,14 +168,11 @@ impl SnapshotBuilder {
         self
     }
 
+    /// At most one of each name.
     #[must_use]
     pub fn service(mut self, service: Service) -> Self {
-        for vip in &service.vips {
-            self.0.service_by_vip.insert(vip.to_canonical(), service.name.clone());
-        }
-        if service.vips.is_empty() {
-            self.add_headless(&service);
-        }
+        self.0.names.add(&service);
+        self.0.addresses.add(&service);
         self.0.services.insert(service.name.clone(), Arc::new(service));
         self
     }
@@ -152,17 +183,13 @@ impl SnapshotBuilder {
         self
     }
 
-    fn add_headless(&mut self, service: &Service) {
-        for endpoint in service.ports.iter().flat_map(|port| &port.endpoints) {
-            let name =
-                self.0.headless_by_endpoint.entry(endpoint.addr.0).or_insert_with(|| service.name.clone());
-            if service.name < *name {
-                *name = service.name.clone();
-            }
-        }
-    }
-
-    pub fn build(self) -> Arc<Snapshot> {
+    pub fn build(mut self) -> Arc<Snapshot> {
+        let Snapshot { names, addresses, services, .. } = &mut self.0;
+        // In whatever order they came, the same service comes first.
+        let precedence =
+            |name: &ObjectName| services.get(name).map(|service| (service.registry, name.clone()));
+        names.sort(&precedence);
+        addresses.sort(&precedence);
         Arc::new(self.0)
     }
 }

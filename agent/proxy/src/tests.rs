@@ -442,7 +442,6 @@ fn count(world: &World, reason: Reason) -> u64 {
 
 fn cluster() -> Arc<Snapshot> {
     let service = |name: &str, vips: &[&str], ports: &[(u16, &[&str])], affinity| Service {
-        name: ObjectName::new("shop", name),
         vips: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
         ports: ports
             .iter()
@@ -450,10 +449,11 @@ fn cluster() -> Arc<Snapshot> {
                 name: port.to_string().into(),
                 port,
                 endpoints: endpoints.iter().map(|addr| endpoint(addr)).collect(),
+                names: Vec::new(),
             })
             .collect(),
         affinity,
-        node_local: false,
+        ..Service::kubernetes(ObjectName::new("shop", name), "cluster.local")
     };
     let web: &[(u16, &[&str])] = &[
         (80, &["198.51.100.2:8080", "[2001:db8:1::2]:8080"]),
@@ -464,7 +464,7 @@ fn cluster() -> Arc<Snapshot> {
         (86, &["203.0.113.200:80"]),
     ];
     let sticky: &[(u16, &[&str])] = &[(80, &["198.51.100.2:8001", "198.51.100.2:8002"])];
-    SnapshotBuilder::new(1)
+    SnapshotBuilder::new(1, "cluster.local")
         .pod(namespace::model_pod("client", &[CLIENT, CLIENT_V6]))
         .pod(namespace::model_pod("server", &[SERVER, SERVER_V6]))
         .service(service("web", &[VIP, "2001:db8::10"], web, Affinity::None))
@@ -473,7 +473,13 @@ fn cluster() -> Arc<Snapshot> {
 }
 
 fn endpoint(addr: &str) -> Endpoint {
-    Endpoint { addr: EndpointAddr(addr.parse().unwrap()), state: EndpointState::Ready, node: None, pod: None }
+    Endpoint {
+        addr: EndpointAddr(addr.parse().unwrap()),
+        state: EndpointState::Ready,
+        node: None,
+        pod: None,
+        hostname: None,
+    }
 }
 
 impl Namespace {

@@ -44,7 +44,7 @@ pub enum Resolution<'a> {
 /// Looks up what a client on `node` dialled.
 pub fn resolve<'a>(snapshot: &'a Snapshot, node: &str, dst: OriginalDst) -> Resolution<'a> {
     let addr = canonical(dst.0);
-    if let Some(service) = snapshot.service_by_vip(addr.ip()) {
+    if let Some(service) = snapshot.services_at(addr.ip()).next() {
         return match candidates(service, node, addr) {
             Ok(candidates) => Resolution::Service { service, port: addr.port(), candidates },
             Err(because) => Resolution::Refuse { service, port: addr.port(), because },

@@ -13,7 +13,7 @@ use std::{
 };
 
 use cluster::Cluster;
-use control::{EnrolmentConfig, ExclusionConfig, FileSource, InForce, SourceReport};
+use control::{FileSource, InForce, IndexConfig, SourceReport};
 use harness::{Agent, AgentOptions, PATIENCE, Post};
 use model::{ObjectName, Pod, Snapshot};
 use serde_json::{Value, json};
@@ -98,11 +98,7 @@ fn through_files(cluster: &Cluster, dir: &Path) -> Arc<Snapshot> {
     let (publish, mut snapshots) = watch::channel(Arc::<Snapshot>::default());
     let (report, _reports) = watch::channel(SourceReport::default());
     let (_reload, reload) = mpsc::channel(1);
-    let source = FileSource {
-        dir: dir.to_owned(),
-        config: EnrolmentConfig::default(),
-        exclusions: ExclusionConfig::default(),
-    };
+    let source = FileSource { dir: dir.to_owned(), config: IndexConfig::default() };
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let running = tokio::spawn(source.run(publish, report, reload));

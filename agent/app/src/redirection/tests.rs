@@ -41,5 +41,6 @@ fn pod(enrolment: Enrolment) -> Pod {
         exclusions: Exclusions::default(),
         refused_exclusions: Vec::new(),
         redirection: None,
+        dns: model::PodDns::default(),
     }
 }

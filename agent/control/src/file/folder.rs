@@ -11,8 +11,6 @@ use tracing::warn;
 
 use super::SourceFile;
 use crate::{
-    enrolment::EnrolmentConfig,
-    exclusions::ExclusionConfig,
     index::{Index, IndexConfig},
     kind::ObjectKey,
     manifest::{self, Manifest, ManifestError, Subject},
@@ -54,8 +52,8 @@ struct Reading {
 // === impl Folder ===
 
 impl Folder {
-    pub(super) fn new(enrolment: EnrolmentConfig, exclusions: ExclusionConfig) -> Self {
-        let index = Index::new(IndexConfig { enrolment, exclusions, honour_netns_annotation: true });
+    pub(super) fn new(config: IndexConfig) -> Self {
+        let index = Index::new(IndexConfig { honour_netns_annotation: true, ..config });
         Self { index, held: BTreeMap::new(), taken: BTreeMap::new() }
     }
 

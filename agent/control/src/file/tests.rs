@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{Error, FileSource, SourceFile, SourceRefusal, SourceReport, folder::Folder, read};
-use crate::{EnrolmentConfig, ExclusionConfig};
+use crate::IndexConfig;
 
 /// Long enough for a loaded machine; nothing waits so long when all is well.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,7 +99,7 @@ fn the_last_good_version_stays_as_long_as_its_manifest() {
             1,
         ),
     ] {
-        let mut folder = Folder::new(EnrolmentConfig::default(), ExclusionConfig::default());
+        let mut folder = Folder::new(IndexConfig::default());
         assert_eq!(folder.reread(&[file("a.yaml", &before)]), []);
         // Twice: what stays must not stay for one reading only.
         for _ in 0..2 {
@@ -112,7 +112,7 @@ fn the_last_good_version_stays_as_long_as_its_manifest() {
 
 #[test]
 fn a_refusal_says_where() {
-    let mut folder = Folder::new(EnrolmentConfig::default(), ExclusionConfig::default());
+    let mut folder = Folder::new(IndexConfig::default());
     let refusals = folder.reread(&[
         file("a.yaml", &(pod("a", "192.0.2.1") + &pod("b", "192.0.2.999") + "{apiVersion: v1, kind: Pod}")),
         file("b.yaml", &(pod("a", "192.0.2.2") + &pod("c", "192.0.2.1"))),
@@ -138,7 +138,7 @@ fn services_find_their_pods_until_somebody_writes_a_slice() {
     let slice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, ports: [{port: 81}], \
                  endpoints: [{addresses: [192.0.2.9]}], \
                  metadata: {name: mine, labels: {kubernetes.io/service-name: cart}}}";
-    let mut folder = Folder::new(EnrolmentConfig::default(), ExclusionConfig::default());
+    let mut folder = Folder::new(IndexConfig::default());
     let mut endpoints = |files: &[SourceFile]| {
         let refusals = folder.reread(files);
         let snapshot = folder.snapshot(1);
@@ -216,11 +216,7 @@ impl Running {
         let (publish, snapshot) = watch::channel(Arc::default());
         let (report, refusals) = watch::channel(SourceReport::default());
         let (reload, reloads) = mpsc::channel(1);
-        let source = FileSource {
-            dir: dir.path().to_owned(),
-            config: EnrolmentConfig::default(),
-            exclusions: ExclusionConfig::default(),
-        };
+        let source = FileSource { dir: dir.path().to_owned(), config: IndexConfig::default() };
         let task = tokio::spawn(source.run(publish, report, reloads));
         Self { dir, snapshot, refusals, reload, task }
     }
@@ -323,11 +319,7 @@ async fn it_ends_when_nobody_listens_and_fails_without_a_folder() {
     drop(snapshot);
     timeout(PATIENCE, task).await.unwrap().unwrap().unwrap();
 
-    let source = FileSource {
-        dir: Path::new("/no/such/folder").to_owned(),
-        config: EnrolmentConfig::default(),
-        exclusions: ExclusionConfig::default(),
-    };
+    let source = FileSource { dir: Path::new("/no/such/folder").to_owned(), config: IndexConfig::default() };
     let error = source.run(watch::Sender::default(), watch::Sender::default(), mpsc::channel(1).1).await;
     assert_eq!(error.unwrap_err().to_string(), "cannot read the folder of manifests /no/such/folder");
 }

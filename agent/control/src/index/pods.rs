@@ -10,6 +10,7 @@ use model::{ExistingConnections, ObjectName, PodUid};
 
 use super::{Claim, IndexConfig};
 use crate::{
+    dns::DnsWishes,
     enrolment::{self, PodFacts, SIDECAR_STATUS},
     exclusions::PodExclusions,
     field,
@@ -39,6 +40,7 @@ pub(super) struct PodEntry {
     pub(super) exclusions: PodExclusions,
     pub(super) objections: Vec<Invalid>,
     pub(super) redirection: Option<Arc<str>>,
+    pub(super) dns: DnsWishes,
     pub(super) terminating: bool,
     labels: BTreeMap<String, String>,
     has_sidecar: bool,
@@ -75,6 +77,8 @@ impl PodEntry {
             // The pod wanted something of its own: what its namespace says does not come in its place.
             Err(invalid) => (Some(ExistingConnections::Keep), vec![invalid]),
         };
+        let (dns, objection) = DnsWishes::read(annotations, spec.as_ref(), host_network);
+        objections.extend(objection);
         let uid = uid(&name, metadata)?;
         // A pod that is made anew has said nothing before.
         let before = before.filter(|before| before.uid == uid).map(|before| &before.exclusions);
@@ -92,6 +96,7 @@ impl PodEntry {
             exclusions,
             objections,
             redirection: annotations.get(REDIRECTION).map(|value| value.as_str().into()),
+            dns,
             terminating: metadata.deletion_timestamp.is_some(),
             labels: metadata.labels.clone().unwrap_or_default(),
             has_sidecar: annotations.contains_key(SIDECAR_STATUS),

@@ -7,8 +7,8 @@ use std::{
 };
 
 use model::{
-    Endpoint, EndpointAddr, EndpointState, Enrolment, ObjectName, Pod, PodUid, Service, ServicePort,
-    Snapshot, SnapshotBuilder,
+    Discovery, Endpoint, EndpointAddr, EndpointState, Enrolment, ObjectName, Pod, PodUid, Service,
+    ServicePort, Snapshot, SnapshotBuilder,
 };
 
 use super::{
@@ -43,7 +43,7 @@ pub(super) fn join(
     version: u64,
 ) -> Arc<Snapshot> {
     let join = Join::new(entries);
-    let mut snapshot = SnapshotBuilder::new(version);
+    let mut snapshot = SnapshotBuilder::new(version, &config.dns.cluster_domain);
     for pod in join.pods.values() {
         snapshot = snapshot.pod(join.pod(pod, config));
     }
@@ -54,7 +54,7 @@ pub(super) fn join(
         }
     }
     for service in &join.services {
-        snapshot = snapshot.service(join.service(service));
+        snapshot = snapshot.service(join.service(service, &config.dns.cluster_domain));
     }
     snapshot.build()
 }
@@ -126,23 +126,26 @@ impl<'a> Join<'a> {
             exclusions,
             refused_exclusions: pod.exclusions.refused.iter().map(ToString::to_string).collect(),
             redirection: pod.redirection.clone(),
+            dns: pod.dns.of_pod(&pod.name.namespace, &config.dns),
         }
     }
 
-    fn service(&self, service: &ServiceEntry) -> Service {
+    fn service(&self, service: &ServiceEntry, cluster_domain: &str) -> Service {
         let ServiceEntry { name, vips, ports, affinity, node_local } = service;
         let slices = self.slices.get(name).map(Vec::as_slice).unwrap_or_default();
         let port = |port: &PortEntry| ServicePort {
             name: port.name.clone(),
             port: port.port,
             endpoints: self.endpoints(port, slices),
+            names: Vec::new(),
         };
         Service {
-            name: name.clone(),
             vips: vips.clone(),
             ports: ports.iter().map(port).collect(),
+            discovery: if vips.is_empty() { Discovery::AsDialled } else { Discovery::Endpoints },
             affinity: *affinity,
             node_local: *node_local,
+            ..Service::kubernetes(name.clone(), cluster_domain)
         }
     }
 
@@ -173,6 +176,7 @@ impl<'a> Join<'a> {
             state: *state,
             node: node.clone().or_else(|| pod.and_then(|pod| pod.node.clone())),
             pod: pod.map(|pod| pod.uid.clone()),
+            hostname: None,
         }
     }
 

@@ -56,6 +56,7 @@ pub(super) fn model_pod(name: &str, ips: &[&str]) -> Pod {
         exclusions: Exclusions::default(),
         refused_exclusions: Vec::new(),
         redirection: None,
+        dns: model::PodDns::default(),
     }
 }
 

@@ -1,8 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use model::{
-    Affinity, Enrolment, Exclusions, ExistingConnections, PodUid, ServicePort, SnapshotBuilder, Uncaptured,
-    WhenAgentDown,
+    Affinity, Discovery, Enrolment, Exclusions, ExistingConnections, PodUid, ServicePort, SnapshotBuilder,
+    Uncaptured, WhenAgentDown,
 };
 
 use super::*;
@@ -94,12 +94,11 @@ fn serializes_names_not_whole_objects() {
 
 fn cluster() -> Arc<Snapshot> {
     use EndpointState::{NotReady, Ready, Terminating};
-    SnapshotBuilder::new(1)
+    SnapshotBuilder::new(1, "cluster.local")
         .pod(pod("web-1", "198.51.100.1", Uncaptured::NoLabel))
         .pod(pod("db-0", "198.51.100.4", Uncaptured::NoLabel))
         .pod(pod("node-exporter", "203.0.113.1", Uncaptured::HostNetwork { asked_by: None }))
         .service(Service {
-            name: ObjectName::new("shop", "web"),
             vips: vec!["192.0.2.10".parse().unwrap(), "2001:db8::10".parse().unwrap()],
             ports: vec![
                 port(
@@ -119,10 +118,9 @@ fn cluster() -> Arc<Snapshot> {
                 port(85, &[("198.51.100.4:8085", NotReady, HERE)]),
             ],
             affinity: Affinity::ClientIp(Duration::from_secs(10_800)),
-            node_local: false,
+            ..service("web")
         })
         .service(Service {
-            name: ObjectName::new("shop", "local"),
             vips: vec!["192.0.2.20".parse().unwrap()],
             ports: vec![
                 port(80, &[("198.51.100.1:8080", Ready, HERE), ("198.51.100.2:8080", Ready, "node-b")]),
@@ -130,17 +128,19 @@ fn cluster() -> Arc<Snapshot> {
                 port(82, &[("198.51.100.1:8082", NotReady, HERE), ("198.51.100.2:8082", Ready, "node-b")]),
                 port(83, &[]),
             ],
-            affinity: Affinity::None,
             node_local: true,
+            ..service("local")
         })
         .service(Service {
-            name: ObjectName::new("shop", "db"),
-            vips: vec![],
             ports: vec![port(5432, &[("198.51.100.4:5432", Ready, HERE)])],
-            affinity: Affinity::None,
-            node_local: false,
+            discovery: Discovery::AsDialled,
+            ..service("db")
         })
         .build()
+}
+
+fn service(name: &str) -> Service {
+    Service::kubernetes(ObjectName::new("shop", name), "cluster.local")
 }
 
 fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
@@ -160,6 +160,7 @@ fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
         exclusions: Exclusions::default(),
         refused_exclusions: Vec::new(),
         redirection: None,
+        dns: model::PodDns::default(),
     }
 }
 
@@ -171,7 +172,8 @@ fn port(port: u16, endpoints: &[(&str, EndpointState, &str)]) -> ServicePort {
             state,
             node: Some(node.into()),
             pod: None,
+            hostname: None,
         })
         .collect();
-    ServicePort { name: "".into(), port, endpoints }
+    ServicePort { port, endpoints, ..ServicePort::default() }
 }

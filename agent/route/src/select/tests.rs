@@ -43,5 +43,6 @@ fn endpoint(port: u16) -> Endpoint {
         state: EndpointState::Ready,
         node: None,
         pod: None,
+        hostname: None,
     }
 }

@@ -21,6 +21,7 @@ fn pod(name: &str, ips: &[&str], policed_by: Option<&str>) -> Pod {
         exclusions: model::Exclusions::default(),
         refused_exclusions: Vec::new(),
         redirection: None,
+        dns: model::PodDns::default(),
     }
 }
 
@@ -106,7 +107,7 @@ fn ways() {
         },
         Case { name: "no pod", endpoint: "203.0.113.1:80", ways: ["forwarded"; 3], ..NEAR },
     ] {
-        let snapshot = SnapshotBuilder::new(1)
+        let snapshot = SnapshotBuilder::new(1, "cluster.local")
             .pod(pod("client", &[CLIENT, "fd00::1"], policies.0))
             .pod(pod("web", &["10.0.0.2", "fd00::2"], policies.1))
             .pod(pod("far", &["10.0.0.3"], None))

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cluster::Cluster;
-use control::{EnrolmentConfig, ExclusionConfig, KubernetesSource, SourceReport};
+use control::{IndexConfig, KubernetesSource, SourceReport};
 use harness::PATIENCE;
 use model::Snapshot;
 use serde_json::{Value, json};
@@ -62,8 +62,7 @@ impl Watched {
         let place = cluster.control().clone();
         let kubeconfig = kubeconfig.to_owned();
         let run = async move {
-            let (enrolment, exclusions) = (EnrolmentConfig::default(), ExclusionConfig::default());
-            let source = KubernetesSource::connect(Some(&kubeconfig), enrolment, exclusions).await.unwrap();
+            let source = KubernetesSource::connect(Some(&kubeconfig), IndexConfig::default()).await.unwrap();
             tokio::select! {
                 ended = source.run(publish, report, reloads) => ended.unwrap(),
                 _ = ending => {}

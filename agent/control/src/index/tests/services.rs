@@ -12,9 +12,9 @@ fn only_tcp_ports_count() {
          {name: metrics, port: 9153, targetPort: metrics}, {name: sctp, port: 1, protocol: SCTP}]",
     ))
     .sound();
-    let port = |name: &str, port| ServicePort { name: name.into(), port, endpoints: vec![] };
+    let port = |name: &str, port| ServicePort { name: name.into(), port, ..ServicePort::default() };
     assert_eq!(applied.service("dns").ports, [port("tcp", 53), port("metrics", 9153)]);
-    assert_eq!(applied.snapshot().service_by_vip(ip("192.0.2.53")), Some(&applied.service("dns")));
+    assert_eq!(applied.snapshot().services_at(ip("192.0.2.53")).next(), Some(&applied.service("dns")));
 }
 
 #[test]

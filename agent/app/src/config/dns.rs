@@ -1,0 +1,39 @@
+//! What becomes of the pods' DNS queries.
+
+use std::{net::Ipv4Addr, str::FromStr};
+
+use anyhow::{Result, ensure};
+use control::DnsConfig;
+use serde::Deserialize;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Dns {
+    /// Of pods without the annotation `ambient.istio.io/dns-capture`.
+    pub capture: bool,
+    pub cluster_domain: String,
+}
+
+// === impl Dns ===
+
+impl Dns {
+    pub(super) fn config(&self) -> Result<DnsConfig> {
+        let domain =
+            self.cluster_domain.strip_suffix('.').unwrap_or(&self.cluster_domain).to_ascii_lowercase();
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        ensure!(
+            domain.len() <= 253 && domain.split('.').all(is_label) && Ipv4Addr::from_str(&domain).is_err(),
+            "dns.cluster-domain: {:?} is not a domain like cluster.local",
+            self.cluster_domain
+        );
+        Ok(DnsConfig { capture: self.capture, cluster_domain: domain.into() })
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { capture: true, cluster_domain: "cluster.local".to_owned() }
+    }
+}
