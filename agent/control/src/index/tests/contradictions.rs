@@ -72,7 +72,8 @@ fn a_reset_is_all_there_is() {
     let names: Vec<_> = index.snapshot(1).pods().iter().map(|pod| pod.name.name.to_string()).collect();
     assert_eq!(names, ["b", "c"]);
     assert_eq!(index.reset(&[]), []);
-    assert!(index.snapshot(1).same_content(&model::Snapshot::default()));
+    let empty = model::SnapshotBuilder::new(0, "cluster.local").build();
+    assert!(index.snapshot(1).same_content(&empty));
 }
 
 #[test]
