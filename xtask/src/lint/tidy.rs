@@ -11,7 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
@@ -19,9 +19,10 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("timeslice", &[]),
     ("heap", &[]),
     ("route", &["model"]),
+    ("dns", &["model"]),
     ("control", &["model"]),
     ("capture", &["model", "netns", "abi"]),
-    ("proxy", &["model", "netns", "route", "timeslice"]),
+    ("proxy", &["model", "netns", "route", "dns", "timeslice"]),
     ("cni", &["model"]),
     (
         "app",
@@ -38,7 +39,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
 ];
 
 /// Decisions and nouns: testable without a kernel or a runtime.
-const PURE: [&str; 4] = ["abi", "verdict", "model", "route"];
+const PURE: [&str; 5] = ["abi", "verdict", "model", "route", "dns"];
 const IMPURE: [&str; 7] = ["tokio", "nix", "aya", "rtnetlink", "socket2", "tracing", "notify"];
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<String>> {
