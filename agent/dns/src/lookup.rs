@@ -104,3 +104,6 @@ fn service<'a>(snapshot: &'a Snapshot, client: &Client<'_>, host: &str) -> Optio
         // The first of equals, and those of Kubernetes come first.
         .min_by_key(|service| &*service.name.namespace != client.namespace)
 }
+
+#[cfg(test)]
+mod tests;

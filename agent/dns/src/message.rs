@@ -11,14 +11,14 @@ use hickory_proto::{
 pub struct Question {
     /// As it was asked, with the last dot; escaped where it cannot be printed.
     pub name: String,
-    /// `A`, `AAAA`, `HTTPS`
-    pub record_type: String,
+    /// `A`, `AAAA`, `HTTPS`; `Unknown` of all that have no name, so that there are not too many.
+    pub record_type: &'static str,
 }
 
 /// `None` if it has not exactly one question that can be read.
 pub fn question(message: &[u8]) -> Option<Question> {
     let question = Opened::new(message)?.question?;
-    Some(Question { name: question.name().to_ascii(), record_type: question.query_type().to_string() })
+    Some(Question { name: question.name().to_ascii(), record_type: question.query_type().into() })
 }
 
 /// Whether a resolver answers this query with it, which it was sent with that ID. The case of the name may differ, for
@@ -86,3 +86,6 @@ impl<'a> Opened<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,8 +28,6 @@ pub enum Failure {
     Malformed,
     /// `SERVFAIL`: the resolver did not answer.
     NoAnswer,
-    /// `NOTIMP`
-    NotImplemented,
     /// `REFUSED`
     Refused,
     /// `BADVERS`: a version of EDNS that nobody knows yet.
@@ -205,9 +203,11 @@ impl Failure {
         match self {
             Self::Malformed => ResponseCode::FormErr,
             Self::NoAnswer => ResponseCode::ServFail,
-            Self::NotImplemented => ResponseCode::NotImp,
             Self::Refused => ResponseCode::Refused,
             Self::EdnsVersion => ResponseCode::BADVERS,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
