@@ -88,9 +88,11 @@ impl Stuffing {
     /// `false` when the map is full.
     fn insert(&mut self, key: u64) -> bool {
         let inserted = match &mut self.map {
-            Filled::Pods(map) => {
-                map.insert(key, PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] }, 0)
-            }
+            Filled::Pods(map) => map.insert(
+                key,
+                PodEntry { open_when_agent_down: 0, excludes: 0, captures_dns: 0, reserved: [0; 5] },
+                0,
+            ),
             Filled::Addresses(map) => map.insert(address(key), 1, 0),
             Filled::Listeners(map, socket) => map.insert(listener(key), socket.as_fd(), 0),
         };

@@ -5,6 +5,7 @@
 mod agent_down;
 mod bytes;
 mod clsact;
+mod dns;
 mod evasion;
 mod exclusions;
 mod full_map;

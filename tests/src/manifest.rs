@@ -22,6 +22,8 @@ pub struct PodObject {
     pub labels: Labels,
     pub annotations: Labels,
     pub service_account: String,
+    /// `spec.hostname` and `spec.subdomain`, as pods of a StatefulSet have them.
+    pub hostname: Option<(String, String)>,
     /// Named container ports.
     pub ports: Vec<(String, u16)>,
 }
@@ -48,8 +50,20 @@ pub(crate) fn namespace(name: &str, namespace: &NamespaceObject) -> Value {
 }
 
 pub(crate) fn pod(pod: &PodObject) -> Value {
-    let PodObject { namespace, name, uid, node, netns, ips, labels, annotations, service_account, ports } =
-        pod;
+    let PodObject {
+        namespace,
+        name,
+        uid,
+        node,
+        netns,
+        ips,
+        labels,
+        annotations,
+        service_account,
+        hostname,
+        ports,
+    } = pod;
+    let (hostname, subdomain) = hostname.clone().unzip();
     let mut annotations = annotations.clone();
     annotations.entry("millstream.dev/netns".to_owned()).or_insert_with(|| netns.display().to_string());
     let ports: Vec<_> = ports
@@ -69,6 +83,8 @@ pub(crate) fn pod(pod: &PodObject) -> Value {
         "spec": {
             "nodeName": node,
             "serviceAccountName": service_account,
+            "hostname": hostname,
+            "subdomain": subdomain,
             "containers": [{"name": "main", "image": "example", "ports": ports}],
         },
         "status": {
@@ -121,7 +137,7 @@ pub(crate) fn endpoint_slices(service: &ServiceObject) -> Vec<Value> {
         let Some(numbers) = resolve_ports(service, endpoint) else { continue };
         for ip in &endpoint.pod.ips {
             let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-            groups.entry((family, numbers.clone())).or_default().push(endpoint_value(endpoint, *ip));
+            groups.entry((family, numbers.clone())).or_default().push(endpoint_value(service, endpoint, *ip));
         }
     }
     let slices = groups.into_iter().enumerate();
@@ -160,10 +176,12 @@ fn resolve_ports(service: &ServiceObject, endpoint: &Endpoint) -> Option<Vec<u16
     service.ports.iter().map(|port| resolve(&port.target)).collect()
 }
 
-fn endpoint_value(endpoint: &Endpoint, ip: IpAddr) -> Value {
+fn endpoint_value(service: &ServiceObject, endpoint: &Endpoint, ip: IpAddr) -> Value {
     let Endpoint { pod, ready, serving, terminating } = endpoint;
+    let in_subdomain = pod.hostname.as_ref().filter(|(_, subdomain)| *subdomain == service.name);
     json!({
         "addresses": [ip],
+        "hostname": in_subdomain.map(|(hostname, _)| hostname),
         "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
         "nodeName": pod.node,
         "targetRef": {"kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid},

@@ -1,10 +1,10 @@
 //! Where programs run: a network namespace together with a cgroup, and perhaps a holder.
 
 use std::{
-    ffi::OsStr,
+    ffi::{CStr, CString, OsStr},
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::process::CommandExt,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -14,7 +14,8 @@ use std::{
 use anyhow::{Context, Result};
 use netns::Netns;
 use nix::{
-    sched::{CloneFlags, setns},
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
     sys::{prctl::set_pdeathsig, signal::Signal},
 };
 
@@ -38,6 +39,8 @@ pub struct Place {
     lifetime: Lifetime,
     /// Where it is a machine of its own.
     holder: Option<Arc<Holder>>,
+    /// What its programs see as `/etc/resolv.conf`, if not that of the machine.
+    resolv_conf: Option<CString>,
 }
 
 /// How long programs live.
@@ -62,6 +65,7 @@ impl Place {
             cgroup,
             lifetime,
             holder: None,
+            resolv_conf: None,
         };
         cgroup::create(&place.cgroup)?;
         // Addresses are usable at once, link-local ones too.
@@ -81,6 +85,7 @@ impl Place {
             cgroup: cgroup.to_owned(),
             lifetime: Lifetime::WithUs,
             holder: None,
+            resolv_conf: None,
         })
     }
 
@@ -105,6 +110,13 @@ impl Place {
         let cgroup = self.cgroup.join(name);
         cgroup::create(&cgroup)?;
         Ok(Self { cgroup, ..self.clone() })
+    }
+
+    /// The same place, whose programs find this text in `/etc/resolv.conf`; it is kept in `file`.
+    pub(crate) fn with_resolv_conf(self, file: &Path, text: &str) -> Result<Self> {
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let file = CString::new(file.as_os_str().as_bytes())?;
+        Ok(Self { resolv_conf: Some(file), ..self })
     }
 
     /// Makes its cgroup in the other hierarchies, too. The path, which is the same in all.
@@ -213,11 +225,15 @@ impl Place {
         let lifetime = self.lifetime;
         let mut procs = self.open_procs()?;
         let holder = self.holder.clone();
+        let resolv_conf = self.resolv_conf.clone();
         let enter = move || -> io::Result<()> {
             procs.write_all(b"0\n")?;
             setns(&netns, CloneFlags::CLONE_NEWNET)?;
             if let Some(holder) = &holder {
                 setns(&holder.mounts, CloneFlags::CLONE_NEWNS)?;
+            }
+            if let Some(resolv_conf) = &resolv_conf {
+                mount_over_resolv_conf(resolv_conf)?;
             }
             if lifetime == Lifetime::WithUs {
                 set_pdeathsig(Signal::SIGKILL)?;
@@ -235,4 +251,13 @@ impl Place {
         let path = self.cgroup.join("cgroup.procs");
         OpenOptions::new().write(true).open(&path).with_context(|| format!("cannot open {}", path.display()))
     }
+}
+
+/// For this process and its children alone. Between fork and exec: nothing here allocates.
+fn mount_over_resolv_conf(file: &CStr) -> io::Result<()> {
+    const NOTHING: Option<&CStr> = None;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(NOTHING, c"/", NOTHING, MsFlags::MS_REC | MsFlags::MS_SLAVE, NOTHING)?;
+    mount(Some(file), c"/etc/resolv.conf", NOTHING, MsFlags::MS_BIND, NOTHING)?;
+    Ok(())
 }

@@ -20,6 +20,7 @@ use crate::{
     node::{BRIDGE, Node},
     peer::{Client, Load, Mode, Server},
     place::Place,
+    process::Process,
 };
 
 /// A running pod; a cheap handle.
@@ -47,6 +48,8 @@ pub struct PodBuilder {
     annotations: Labels,
     service_account: String,
     families: Families,
+    hostname: Option<(String, String)>,
+    resolver: Option<IpAddr>,
     ports: Vec<(String, u16)>,
 }
 
@@ -62,6 +65,8 @@ impl PodBuilder {
             annotations: Labels::new(),
             service_account: "default".to_owned(),
             families: Families::Dual,
+            hostname: None,
+            resolver: None,
             ports: Vec::new(),
         }
     }
@@ -86,6 +91,18 @@ impl PodBuilder {
         self
     }
 
+    /// Its name below that of a headless service, as a pod of a StatefulSet has it.
+    pub fn hostname(mut self, name: &str, subdomain: &str) -> Self {
+        self.hostname = Some((name.to_owned(), subdomain.to_owned()));
+        self
+    }
+
+    /// What its programs find in `/etc/resolv.conf`: this resolver, and what the kubelet writes there.
+    pub fn resolver(mut self, resolver: IpAddr) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
+
     /// A named container port, for services whose `targetPort` is a name.
     pub fn port(mut self, name: &str, number: u16) -> Self {
         self.ports.push((name.to_owned(), number));
@@ -101,10 +118,29 @@ impl PodBuilder {
 
     /// Makes the network only; [`Pod::announce`] tells the agents.
     pub fn start_unannounced(self) -> Result<Pod> {
-        let Self { node, namespace, name, labels, annotations, service_account, families, ports } = self;
+        let Self {
+            node,
+            namespace,
+            name,
+            labels,
+            annotations,
+            service_account,
+            families,
+            hostname,
+            resolver,
+            ports,
+        } = self;
         let number = node.next_pod();
         let subnet = address::pod(node.number(), number)?;
-        let place = node.shared().place(&name, &format!("{}/{name}", node.name()))?;
+        let mut place = node.shared().place(&name, &format!("{}/{name}", node.name()))?;
+        if let Some(resolver) = resolver {
+            let domain = "svc.cluster.local";
+            let text = format!(
+                "search {namespace}.{domain} {domain} cluster.local\nnameserver {resolver}\noptions ndots:5\n"
+            );
+            let file = node.shared().id.dir().join(format!("{}-{name}.resolv.conf", node.name()));
+            place = place.with_resolv_conf(&file, &text)?;
+        }
         let host_link = format!("pod{number}");
 
         let veth = Veth { name: &host_link, bridge: BRIDGE, far_name: "eth0", far_netns: place.netns() };
@@ -129,6 +165,7 @@ impl PodBuilder {
             labels,
             annotations,
             service_account,
+            hostname,
             ports,
         };
         node.remember(place.clone());
@@ -252,6 +289,25 @@ impl Pod {
     pub fn dial_as(&self, uid: u32, addr: SocketAddr, args: &[&str]) -> Result<Client> {
         let user = format!("--reuid={uid}");
         Client::start(self, &["setpriv", &user, "--clear-groups", "--"], addr, args)
+    }
+
+    /// Starts a resolver (dnsmasq) at its address, which knows what the arguments say, and waits until it listens.
+    pub fn resolve(&self, records: &[&str]) -> Result<Process> {
+        let address = format!("--listen-address={},{}", self.v4(), self.v6());
+        let plain = ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"];
+        let quiet = ["--user=root", "--pid-file=", "--bind-interfaces", "--log-facility=-"];
+        let args: Vec<&str> =
+            plain.into_iter().chain(quiet).chain([&*address]).chain(records.iter().copied()).collect();
+        let resolver = self.spawn(&args)?;
+        let probe = format!("@{}", self.v4());
+        let mut probed = self.run(&["dig", "+tries=1", "+time=1", &probe, "localhost"])?;
+        for _ in 0..60 {
+            if probed.status.success() {
+                return Ok(resolver);
+            }
+            probed = self.run(&["dig", "+tries=1", "+time=1", &probe, "localhost"])?;
+        }
+        anyhow::bail!("the resolver does not answer: {}", probed.any_stdout())
     }
 
     /// Opens short connections to an echo server, one after the other, until stopped.

@@ -88,13 +88,19 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 
 impl Missing {
     fn look() -> Self {
-        let tools = [("curl", "curl"), ("ip", "iproute2"), ("nft", "nftables")];
+        let tools = [
+            ("curl", "curl"),
+            ("ip", "iproute2"),
+            ("nft", "nftables"),
+            ("dig", "bind9-dnsutils"),
+            ("dnsmasq", "dnsmasq-base"),
+        ];
         Self {
             compiler: Toolchain::find().is_none(),
             linker: ebpf::linker().is_none(),
             tools: tools
                 .into_iter()
-                .filter(|(tool, _)| shell::output(Command::new(tool).arg("-V")).is_none())
+                .filter(|(tool, _)| find_program(tool).is_none())
                 .map(|(_, package)| package)
                 .collect(),
         }

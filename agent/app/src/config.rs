@@ -57,6 +57,7 @@ pub use self::{cni::Cni, dns::Dns, exclusions::Exclusions, quantity::Quantity};
 /// dns:
 ///   capture: true                   # whether queries go through the proxy, of pods without ambient.istio.io/dns-capture
 ///   cluster-domain: cluster.local   # what the names of the cluster's services end in
+///   ttl: 30s                        # how long an answer of the mesh may be kept
 /// metrics:
 ///   port: 15020                     # of the node, for GET /metrics; 0: none
 /// cni:                              # left out: no plugin is installed, and pods are captured once they run
@@ -213,6 +214,7 @@ impl Config {
             "canary.dead-after: less than {SHORTEST_DEAD_AFTER:#}, which any busy moment would outlast"
         );
         self.limits.check()?;
+        self.dns.ttl()?;
         self.index().map(drop)
     }
 
@@ -241,6 +243,7 @@ impl Config {
             idle_timeout: self.proxy.idle_timeout.map(positive),
             keepalive_probe_after: Some(positive(self.proxy.keepalive_probe_after)),
             same_node: self.same_node,
+            dns_ttl: self.dns.ttl()?,
             ..ProxyConfig::new(self.steering.marks)
         })
     }

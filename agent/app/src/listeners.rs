@@ -17,13 +17,15 @@ impl Listen for ProxyListeners {
             netns: pod.netns.clone(),
             addresses: pod.ips.clone(),
         });
-        let Listeners { outbound_v4, inbound_v4, outbound_v6, inbound_v6 } =
+        let Listeners { outbound_v4, inbound_v4, outbound_v6, inbound_v6, dns_v4, dns_v6 } =
             opened.map_err(|e| format!("{:#}", anyhow::Error::from(e)))?;
         let slots = [
             (Slot::OutboundV4, outbound_v4),
             (Slot::InboundV4, inbound_v4),
             (Slot::OutboundV6, outbound_v6),
             (Slot::InboundV6, inbound_v6),
+            (Slot::DnsV4, dns_v4),
+            (Slot::DnsV6, dns_v6),
         ];
         Ok(slots.into_iter().filter_map(|(slot, socket)| Some(Listener { slot, socket: socket? })).collect())
     }

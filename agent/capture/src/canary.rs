@@ -102,6 +102,7 @@ async fn capture_and_dial(config: &Config) -> Result<Song, Dead> {
         netns_path: "/proc/self/ns/net".into(),
         netns,
         when_agent_down: WhenAgentDown::Closed,
+        captures_dns: false,
         exclusions: Exclusions::default(),
     };
     let perch = Perch::default();

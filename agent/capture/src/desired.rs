@@ -57,6 +57,7 @@ pub struct Desired {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
     pub when_agent_down: WhenAgentDown,
+    pub captures_dns: bool,
     /// The lists of exclusions that are in force.
     pub excludes: BTreeSet<ExclusionList>,
 }
@@ -74,7 +75,7 @@ impl Actual {
 pub fn desire(
     actual: &Actual,
     pod_ips: &[IpAddr],
-    when_agent_down: WhenAgentDown,
+    (when_agent_down, captures_dns): (WhenAgentDown, bool),
     excluded: &Exclusions,
 ) -> Desired {
     let sysctls = sysctl::wanted(actual.interfaces.values())
@@ -90,7 +91,7 @@ pub fn desire(
         .filter_map(|family| Some((family, source(family, &actual.assigned, pod_ips)?)))
         .collect();
     let exclusions = exclusions::entries(excluded);
-    let entry = Terms { when_agent_down, excludes: exclusions::lists(&exclusions) };
+    let entry = Terms { when_agent_down, captures_dns, excludes: exclusions::lists(&exclusions) };
     Desired { sysctls, own, families, guards: actual.interfaces.clone(), exclusions, entry }
 }
 

@@ -185,16 +185,18 @@ fn terms(entry: PodEntry) -> Terms {
     let when_agent_down =
         if entry.open_when_agent_down == 1 { WhenAgentDown::Open } else { WhenAgentDown::Closed };
     let has = |list: &ExclusionList| entry.has(exclusions::to_abi(*list));
-    Terms { when_agent_down, excludes: ExclusionList::ALL.into_iter().filter(has).collect() }
+    let captures_dns = entry.captures_dns == 1;
+    Terms { when_agent_down, captures_dns, excludes: ExclusionList::ALL.into_iter().filter(has).collect() }
 }
 
 /// As the programs read it.
 pub fn pod_entry(terms: &Terms) -> PodEntry {
-    let Terms { when_agent_down, excludes } = terms;
+    let Terms { when_agent_down, captures_dns, excludes } = terms;
     PodEntry {
         open_when_agent_down: u8::from(*when_agent_down == WhenAgentDown::Open),
         excludes: excludes.iter().fold(0, |bits, list| bits | exclusions::to_abi(*list).bit()),
-        reserved: [0; 6],
+        captures_dns: u8::from(*captures_dns),
+        reserved: [0; 5],
     }
 }
 

@@ -282,7 +282,7 @@ impl Capture {
             // A kernel without sock_diag, for one: it captures as well, and tells less.
             debug!(pod = %spec.name, error = %e, "Cannot look at what else is in the pod");
         }
-        let desired = desire(&actual, &spec.ips, spec.when_agent_down, &spec.exclusions);
+        let desired = desire(&actual, &spec.ips, (spec.when_agent_down, spec.captures_dns), &spec.exclusions);
         Ok((actual, desired))
     }
 }

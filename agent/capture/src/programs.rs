@@ -238,7 +238,8 @@ impl Loader {
 fn refuse_meanwhile(config: &Config, maps: &mut Maps) -> Result<(), Error> {
     let (entries, _) = Journal::new(&config.journal).all();
     entries.iter().try_for_each(|entry| {
-        let terms = Terms { when_agent_down: entry.when_agent_down, excludes: BTreeSet::new() };
+        let terms =
+            Terms { when_agent_down: entry.when_agent_down, captures_dns: false, excludes: BTreeSet::new() };
         maps.set_pod(entry.netns_cookie, &terms)
     })
 }

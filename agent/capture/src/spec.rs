@@ -15,6 +15,8 @@ pub struct PodSpec {
     pub netns_path: PathBuf,
     pub netns: Arc<Netns>,
     pub when_agent_down: WhenAgentDown,
+    /// Whether its DNS queries are captured, too.
+    pub captures_dns: bool,
     /// Those of the node and those of the pod.
     pub exclusions: Exclusions,
 }

@@ -26,6 +26,8 @@ pub struct ProxyConfig {
     /// `None` never asks.
     pub keepalive_probe_after: Option<Duration>,
     pub limits: Limits,
+    /// How long a DNS answer of the mesh may be kept, in seconds (TTL).
+    pub dns_ttl: u32,
     /// How many clients of services with `sessionAffinity: ClientIP` are remembered; beyond it the one that
     /// was seen longest ago is forgotten.
     pub max_affinities: usize,
@@ -50,6 +52,8 @@ impl ProxyConfig {
             forward_ports: 16_384..=24_575,
             keepalive_probe_after: Some(Duration::from_secs(15)),
             limits: Limits::for_files(FILES),
+            // Istio's.
+            dns_ttl: 30,
             max_affinities: 65_536,
         }
     }

@@ -61,6 +61,8 @@ pub enum Stage {
     Select,
     Deliver,
     Forward,
+    /// Of DNS queries over TCP, one by one.
+    Answer,
     Copy,
 }
 
@@ -269,6 +271,7 @@ impl fmt::Display for Stage {
             Self::Select => "select",
             Self::Deliver => "deliver",
             Self::Forward => "forward",
+            Self::Answer => "answer",
             Self::Copy => "copy",
         })
     }

@@ -30,7 +30,7 @@ pub(crate) async fn forward(addressed: Addressed, endpoint: EndpointAddr) -> Res
     Ok(Connected { server, addressed, applications, held: Held::default() })
 }
 
-async fn connect(addressed: &Addressed, endpoint: EndpointAddr) -> Result<Stream, Failure> {
+pub(crate) async fn connect(addressed: &Addressed, endpoint: EndpointAddr) -> Result<Stream, Failure> {
     let config = &addressed.connection.shared.config;
     let failed = |source| Failure::Connect { endpoint, source };
     let stream = Stream::connecting(open(addressed, endpoint)?).map_err(failed)?;

@@ -36,6 +36,7 @@ mod outbound;
 
 mod copy;
 mod deliver;
+mod dns;
 mod forward;
 mod original_dst;
 mod record;
@@ -68,6 +69,7 @@ mod usage;
 
 pub use config::ProxyConfig;
 pub use connections::{ConnectionRow, Direction, Stage};
+pub use dns::QueryOutcome;
 pub use error::Error;
 pub use limits::Limits;
 pub use proxy::{Drained, Listeners, PodNetns, Proxy};

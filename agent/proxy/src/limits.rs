@@ -16,6 +16,10 @@ pub struct Limits {
 const RESERVE_OF_CONNECTIONS: usize = 20;
 const RESERVE_OF_BUFFERS: usize = 4;
 
+/// Less than one file in so many connections, and never too few for one busy pod.
+const QUERIES: usize = 16;
+const LEAST_QUERIES: usize = 256;
+
 /// Both sockets.
 const FILES_PER_CONNECTION: u64 = 2;
 
@@ -37,6 +41,12 @@ impl Limits {
     pub(crate) fn connections(&self) -> Share {
         let reserve = self.connections / RESERVE_OF_CONNECTIONS;
         Share { node: self.connections, pod: self.connections_per_pod, reserve }
+    }
+
+    /// DNS queries that wait for a resolver; each needs a file.
+    pub(crate) fn queries(&self) -> Share {
+        let node = (self.connections / QUERIES).max(LEAST_QUERIES);
+        Share { node, pod: node / 2, reserve: node / 4 }
     }
 
     pub(crate) fn buffers(&self) -> Share {

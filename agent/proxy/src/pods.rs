@@ -48,6 +48,7 @@ pub(crate) struct OpenPod {
     pub(crate) usage: Arc<Usage>,
     pub(crate) refusals: Refusals,
     connections: Account,
+    queries: Account,
     captured: AtomicBool,
     tuples: Mutex<Tuples>,
     activity: watch::Sender<Activity>,
@@ -69,6 +70,10 @@ pub(crate) struct Presence(Arc<OpenPod>);
 /// One connection that was accepted in this pod, on its account until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Admission(Arc<OpenPod>);
+
+/// One DNS query of this pod that waits for a resolver, likewise.
+#[derive(Debug)]
+pub(crate) struct QueryAdmission(Arc<OpenPod>);
 
 /// One tuple of this pod, taken until this is dropped.
 #[derive(Debug)]
@@ -121,7 +126,7 @@ impl OpenPod {
         netns: Arc<Netns>,
         addresses: Vec<IpAddr>,
         listeners: Vec<SocketAddr>,
-        [buffers, connections]: [Account; 2],
+        [buffers, connections, queries]: [Account; 3],
     ) -> Self {
         Self {
             uid,
@@ -136,6 +141,7 @@ impl OpenPod {
             usage: Arc::new(Usage::new()),
             refusals: Refusals::default(),
             connections,
+            queries,
             captured: AtomicBool::new(true),
             tuples: Mutex::default(),
             activity: watch::Sender::default(),
@@ -146,6 +152,12 @@ impl OpenPod {
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Admission, Denial> {
         self.connections.take(1)?;
         Ok(Admission(Arc::clone(self)))
+    }
+
+    /// Whether one more of its DNS queries may wait for a resolver.
+    pub(crate) fn admit_query(self: &Arc<Self>) -> Result<QueryAdmission, Denial> {
+        self.queries.take(1)?;
+        Ok(QueryAdmission(Arc::clone(self)))
     }
 
     pub(crate) fn enter(self: &Arc<Self>) -> Presence {
@@ -207,6 +219,14 @@ impl Drop for Presence {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.0.connections.give_back(1);
+    }
+}
+
+// === impl QueryAdmission ===
+
+impl Drop for QueryAdmission {
+    fn drop(&mut self) {
+        self.0.queries.give_back(1);
     }
 }
 

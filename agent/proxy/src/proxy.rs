@@ -19,8 +19,13 @@ use tokio::{
 };
 
 use crate::{
-    ConnectionRow, Direction, Error, ProxyConfig, Reason, Refused, accept::start, canary, pods::OpenPod,
-    shared::Shared, socket,
+    ConnectionRow, Direction, Error, ProxyConfig, QueryOutcome, Reason, Refused,
+    accept::start,
+    canary,
+    dns::{self, Sockets, over_udp},
+    pods::OpenPod,
+    shared::Shared,
+    socket,
 };
 
 /// The proxy of a node. Clones are handles to the same.
@@ -48,6 +53,9 @@ pub struct Listeners {
     pub inbound_v4: Option<OwnedFd>,
     pub outbound_v6: Option<OwnedFd>,
     pub inbound_v6: Option<OwnedFd>,
+    /// Datagram sockets for DNS queries.
+    pub dns_v4: Option<OwnedFd>,
+    pub dns_v6: Option<OwnedFd>,
 }
 
 /// What became of the connections in a drain.
@@ -62,10 +70,11 @@ pub struct Drained {
 const OUTBOUND_PORT: u16 = 15_001;
 const INBOUND_PORT: u16 = 15_006;
 
-/// One family's pair of listeners.
-struct Pair {
+/// One family's listeners.
+struct Ears {
     outbound: TcpListener,
     inbound: TcpListener,
+    dns: Sockets,
 }
 
 // === impl Proxy ===
@@ -89,14 +98,14 @@ impl Proxy {
     /// Outside a tokio runtime with IO and time.
     pub fn open(&self, pod: PodNetns) -> Result<Listeners, Error> {
         let PodNetns { uid, name, netns, addresses } = pod;
-        let v4 = Pair::open(&name, &netns, Ipv4Addr::LOCALHOST.into())?;
-        let v6 = Pair::open(&name, &netns, Ipv6Addr::LOCALHOST.into())?;
+        let v4 = Ears::open(&name, &netns, Ipv4Addr::LOCALHOST.into())?;
+        let v6 = Ears::open(&name, &netns, Ipv6Addr::LOCALHOST.into())?;
         if v4.is_none() && v6.is_none() {
             return Err(Error::NoFamily { pod: name });
         }
-        let pairs = || [&v4, &v6].into_iter().flatten();
+        let both = || [&v4, &v6].into_iter().flatten();
         let bound =
-            pairs().flat_map(|p| [p.outbound.local_addr(), p.inbound.local_addr()]).flatten().collect();
+            both().flat_map(|e| [e.outbound.local_addr(), e.inbound.local_addr()]).flatten().collect();
         let listeners = Listeners::duplicate(v4.as_ref(), v6.as_ref())
             .map_err(|source| Error::Duplicate { pod: name.clone(), source })?;
 
@@ -109,7 +118,8 @@ impl Proxy {
             self.0.pods.remove(&pod.uid);
             return Err(Error::Draining { pod: pod.name.clone() });
         }
-        for Pair { outbound, inbound } in [v4, v6].into_iter().flatten() {
+        for Ears { outbound, inbound, dns } in [v4, v6].into_iter().flatten() {
+            over_udp::start(&self.0, &pod, dns);
             for (listener, direction) in [(outbound, Direction::Outbound), (inbound, Direction::Inbound)] {
                 start(&self.0, &pod, listener, direction);
             }
@@ -179,6 +189,11 @@ impl Proxy {
     /// How many connections have ended, by reason.
     pub fn reasons(&self) -> Vec<(Reason, u64)> {
         self.0.reasons.read()
+    }
+
+    /// What became of the pods' DNS queries, by outcome.
+    pub fn queries(&self) -> Vec<(QueryOutcome, u64)> {
+        self.0.queries.read()
     }
 
     /// Answers each byte that comes from the canary as long as the proxy can serve connections.
@@ -257,26 +272,34 @@ async fn stop(pod: &OpenPod) {
     pod.accept_loops.wait().await;
 }
 
-// === impl Pair ===
+// === impl Ears ===
 
-impl Pair {
+impl Ears {
     /// `None` where the namespace does not have this family.
     fn open(pod: &ObjectName, netns: &Netns, ip: IpAddr) -> Result<Option<Self>, Error> {
-        let open = |port, listen: fn(SocketAddr) -> io::Result<Socket>| {
-            let addr = SocketAddr::new(ip, port);
-            let listener = netns
-                .run(|| listen(addr))
-                .map_err(|source| Error::Netns { pod: pod.clone(), source })?
-                .and_then(|socket| TcpListener::from_std(socket.into()));
-            match listener {
-                Ok(listener) => Ok(Some(listener)),
-                Err(error) if is_missing(ip, &error) => Ok(None),
-                Err(source) => Err(Error::Listen { pod: pod.clone(), addr, source }),
-            }
+        let listen = |addr: SocketAddr, listen: fn(SocketAddr) -> io::Result<Socket>| {
+            Self::within(pod, netns, addr, || {
+                listen(addr).and_then(|socket| TcpListener::from_std(socket.into()))
+            })
         };
-        let outbound = open(OUTBOUND_PORT, socket::outbound_listener)?;
-        let inbound = open(INBOUND_PORT, socket::inbound_listener)?;
-        Ok(outbound.zip(inbound).map(|(outbound, inbound)| Self { outbound, inbound }))
+        let outbound = listen(SocketAddr::new(ip, OUTBOUND_PORT), socket::outbound_listener)?;
+        let inbound = listen(SocketAddr::new(ip, INBOUND_PORT), socket::inbound_listener)?;
+        let dns = Self::within(pod, netns, SocketAddr::new(ip, dns::PORT), || Sockets::open(ip))?;
+        let all = outbound.zip(inbound).zip(dns);
+        Ok(all.map(|((outbound, inbound), dns)| Self { outbound, inbound, dns }))
+    }
+
+    fn within<T>(
+        pod: &ObjectName,
+        netns: &Netns,
+        addr: SocketAddr,
+        open: impl FnOnce() -> io::Result<T>,
+    ) -> Result<Option<T>, Error> {
+        match netns.run(open).map_err(|source| Error::Netns { pod: pod.clone(), source })? {
+            Ok(opened) => Ok(Some(opened)),
+            Err(error) if is_missing(addr.ip(), &error) => Ok(None),
+            Err(source) => Err(Error::Listen { pod: pod.clone(), addr, source }),
+        }
     }
 }
 
@@ -293,15 +316,17 @@ fn is_missing(ip: IpAddr, error: &io::Error) -> bool {
 // === impl Listeners ===
 
 impl Listeners {
-    fn duplicate(v4: Option<&Pair>, v6: Option<&Pair>) -> io::Result<Self> {
+    fn duplicate(v4: Option<&Ears>, v6: Option<&Ears>) -> io::Result<Self> {
         let duplicate = |listener: Option<&TcpListener>| {
             listener.map(|listener| listener.as_fd().try_clone_to_owned()).transpose()
         };
         Ok(Self {
-            outbound_v4: duplicate(v4.map(|pair| &pair.outbound))?,
-            inbound_v4: duplicate(v4.map(|pair| &pair.inbound))?,
-            outbound_v6: duplicate(v6.map(|pair| &pair.outbound))?,
-            inbound_v6: duplicate(v6.map(|pair| &pair.inbound))?,
+            outbound_v4: duplicate(v4.map(|ears| &ears.outbound))?,
+            inbound_v4: duplicate(v4.map(|ears| &ears.inbound))?,
+            outbound_v6: duplicate(v6.map(|ears| &ears.outbound))?,
+            inbound_v6: duplicate(v6.map(|ears| &ears.inbound))?,
+            dns_v4: v4.map(|ears| ears.dns.duplicate()).transpose()?,
+            dns_v6: v6.map(|ears| ears.dns.duplicate()).transpose()?,
         })
     }
 }

@@ -47,7 +47,11 @@ impl Record {
             Direction::Outbound => (Some(pod), upstream_workload.as_ref()),
             Direction::Inbound => (client_workload.as_ref(), Some(pod)),
         };
-        let message = if stage == Stage::Copy { "connection closed" } else { "connection refused" };
+        let message = if matches!(stage, Stage::Answer | Stage::Copy) {
+            "connection closed"
+        } else {
+            "connection refused"
+        };
         tracing::info!(
             target: "access",
             {

@@ -13,6 +13,7 @@ use crate::{
     affinity::Affinities,
     buffer::Pool,
     connections::Connections,
+    dns::Outcomes,
     lanes::Lanes,
     ledger::{Account, Ledger},
     load::Loads,
@@ -36,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) buffers: Arc<Ledger>,
     /// How many connections each pod has.
     pub(crate) admitted: Arc<Ledger>,
+    pub(crate) queries: Outcomes,
+    /// How many DNS queries of each pod wait for a resolver.
+    pub(crate) asked: Arc<Ledger>,
     pub(crate) spare: Spare,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) draining: AtomicBool,
@@ -60,6 +64,8 @@ impl Shared {
             pool: Pool::default(),
             buffers: Ledger::new(config.limits.buffers()),
             admitted: Ledger::new(config.limits.connections()),
+            queries: Outcomes::default(),
+            asked: Ledger::new(config.limits.queries()),
             spare: Spare::new(),
             lanes: Arc::new(Lanes::new()?),
             draining: AtomicBool::new(false),
@@ -68,9 +74,9 @@ impl Shared {
         })
     }
 
-    /// For a pod: its copy buffers and its connections.
-    pub(crate) fn accounts(&self) -> [Account; 2] {
-        [self.buffers.account(), self.admitted.account()]
+    /// For a pod: its copy buffers, its connections, and its DNS queries.
+    pub(crate) fn accounts(&self) -> [Account; 3] {
+        [self.buffers.account(), self.admitted.account(), self.asked.account()]
     }
 
     /// The cluster as it is now.

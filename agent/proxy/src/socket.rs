@@ -93,6 +93,17 @@ pub(crate) fn forward(
     Ok(socket)
 }
 
+/// A datagram socket that is connected to a resolver, and leaves this namespace as one of the application's would.
+pub(crate) fn query(marks: Marks, to: SocketAddr, from: Option<SocketAddr>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+    socket.set_mark(marks.agent)?;
+    if let Some(from) = from {
+        socket.bind(&from.into())?;
+    }
+    socket.connect(&to.into())?;
+    Ok(socket)
+}
+
 /// Starts to connect.
 pub(crate) fn connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
     match socket.connect(&to.into()) {

@@ -18,7 +18,10 @@ pub use maps::{AdmittedKey, AgentEntry, Instance, ListenerKey, PodEntry, Slot, S
 pub use probe::{ProbeKey, Prober, ProberKey};
 
 /// The version of this crate's layouts. It is part of the path of the pinned maps.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
+
+/// RFC 1035, 4.2.
+pub const DNS_PORT: u16 = 53;
 
 /// The kernel's licence check of our programs: `bpf_getsockopt` and its kin ask for a GPL-compatible one.
 pub const LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

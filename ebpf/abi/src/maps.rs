@@ -58,8 +58,8 @@ pub mod limit {
     pub const ADDRESSES: u32 = 16 * PODS;
     /// A handful of networks and ports a pod. They take memory only where they are.
     pub const EXCLUSIONS: u32 = 16 * PODS;
-    /// Four listeners a pod.
-    pub const LISTENERS: u32 = 4 * PODS;
+    /// Of each family two listeners a pod, and a socket for DNS.
+    pub const LISTENERS: u32 = 6 * PODS;
     /// The old and the new agent of an upgrade, and room.
     pub const AGENTS: u32 = 16;
     /// A few reasons for each pod, and room for pods that are gone.
@@ -82,7 +82,9 @@ pub struct PodEntry {
     pub open_when_agent_down: u8,
     /// [`ExclusionList::bit`] of each list that is not empty: a pod without exclusions pays for no look-up.
     pub excludes: u8,
-    pub reserved: [u8; 6],
+    /// 1: its DNS queries go to the proxy.
+    pub captures_dns: u8,
+    pub reserved: [u8; 5],
 }
 
 const _: () = assert!(size_of::<PodEntry>() == 8);
@@ -148,7 +150,8 @@ pub struct ListenerKey {
 
 const _: () = assert!(size_of::<ListenerKey>() == 16);
 
-/// Which of a pod's listeners. The family is that of the packet: a v4-mapped socket sends IPv4.
+/// Which of a pod's listeners, a datagram socket for queries among them. The family is that of the packet: a v4-mapped
+/// socket sends IPv4.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Slot {
@@ -156,6 +159,8 @@ pub enum Slot {
     InboundV4 = 1,
     OutboundV6 = 2,
     InboundV6 = 3,
+    DnsV4 = 4,
+    DnsV6 = 5,
 }
 
 impl PodEntry {
@@ -165,7 +170,16 @@ impl PodEntry {
 }
 
 impl Slot {
-    pub const ALL: [Self; 4] = [Self::OutboundV4, Self::InboundV4, Self::OutboundV6, Self::InboundV6];
+    pub const ALL: [Self; 6] =
+        [Self::OutboundV4, Self::InboundV4, Self::OutboundV6, Self::InboundV6, Self::DnsV4, Self::DnsV6];
+
+    /// That of the same family for queries.
+    pub const fn dns(self) -> Self {
+        match self {
+            Self::OutboundV4 | Self::InboundV4 | Self::DnsV4 => Self::DnsV4,
+            Self::OutboundV6 | Self::InboundV6 | Self::DnsV6 => Self::DnsV6,
+        }
+    }
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -173,6 +187,8 @@ impl Slot {
             Self::InboundV4 => "inbound-v4",
             Self::OutboundV6 => "outbound-v6",
             Self::InboundV6 => "inbound-v6",
+            Self::DnsV4 => "dns-v4",
+            Self::DnsV6 => "dns-v6",
         }
     }
 }

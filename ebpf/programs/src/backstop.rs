@@ -37,7 +37,7 @@ pub fn backstop(ctx: TcContext) -> i32 {
 impl Facts for Packet<'_> {
     #[inline(always)]
     fn segment(&self) -> Segment {
-        Packet::segment(self)
+        self.transport.segment
     }
 
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! tc egress on every interface of the pod but `lo`: new connections that come by another way than the connect hook
-//! and the rule are turned into the proxy, or dropped where that cannot be.
+//! and the rule are turned into the proxy, or dropped where that cannot be; and so are DNS queries, which have no other
+//! way.
 //!
 //! One instance for each pod, attached to each of its interfaces. Later segments cost a look-up, or two.
 
@@ -24,7 +25,7 @@ use verdict::guard::{Facts, Segment, Verdict, decide};
 use crate::{
     count::{count, count_stop},
     maps,
-    packet::{Packet, Tcp, read},
+    packet::{Packet, Transport, read},
 };
 
 // include/uapi/linux/if_ether.h, RFC 791, 8200, 9293.
@@ -63,7 +64,7 @@ pub fn guard(ctx: TcContext) -> i32 {
 /// The backstop at the other end of the wire lets begin only what went through here.
 #[inline(always)]
 fn leave(packet: &Packet<'_>) -> i32 {
-    if packet.segment() != Segment::Later {
+    if matches!(packet.transport.segment, Segment::First | Segment::Unreadable) {
         maps::admit(&packet.admitted_key());
     }
     NEXT
@@ -84,8 +85,10 @@ impl Packet<'_> {
         // SAFETY: the context is the hook's, and the fields are in its ABI.
         let (mark, ifindex) = unsafe { ((*self.ctx.skb.skb).mark, (*self.ctx.skb.skb).ifindex) };
         self.ctx.skb.set_mark(mark & !instance.mark_agent | instance.mark_captured);
-        if self.segment() == Segment::First {
-            count(Counter::GuardTurned);
+        match self.transport.segment {
+            Segment::First => count(Counter::GuardTurned),
+            Segment::Query => count(Counter::GuardTurnedQuery),
+            Segment::Later | Segment::Unreadable => {}
         }
         // SAFETY: a plain call; the redirect happens after the program has returned.
         unsafe { bpf_redirect(ifindex, BPF_F_INGRESS.into()) as i32 }
@@ -93,14 +96,15 @@ impl Packet<'_> {
 
     /// As the packet would be looked up if it came in: from us, to the address that was dialled.
     #[inline(always)]
-    fn tuple(&self, tcp: Tcp) -> (bpf_sock_tuple, u32) {
+    fn tuple(&self) -> (bpf_sock_tuple, u32) {
+        let Transport { source: sport, destination: dport, .. } = self.transport;
         if self.outbound == Slot::OutboundV4 {
             let word = |a: [u8; 16]| u32::from_ne_bytes([a[12], a[13], a[14], a[15]]);
             let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
                 saddr: word(self.source),
                 daddr: word(self.destination),
-                sport: tcp.source,
-                dport: tcp.destination,
+                sport,
+                dport,
             };
             let tuple = bpf_sock_tuple { __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 { ipv4 } };
             return (tuple, size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>() as u32);
@@ -108,8 +112,8 @@ impl Packet<'_> {
         let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
             saddr: words(self.source),
             daddr: words(self.destination),
-            sport: tcp.source,
-            dport: tcp.destination,
+            sport,
+            dport,
         };
         let tuple = bpf_sock_tuple { __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 { ipv6 } };
         (tuple, size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>() as u32)
@@ -162,7 +166,7 @@ fn has_cookie<const IP: usize>(
 impl Facts for Packet<'_> {
     #[inline(always)]
     fn segment(&self) -> Segment {
-        Packet::segment(self)
+        self.transport.segment
     }
 
     #[inline(always)]
@@ -183,14 +187,20 @@ impl Facts for Packet<'_> {
 
     #[inline(always)]
     fn is_excluded(&self, by: ExclusionList) -> bool {
-        // No rule allows port 0.
-        let port = self.tcp.map_or(0, |tcp| u16::from_be(tcp.destination));
+        // Of what cannot be read the port is 0, which no rule allows.
+        let port = u16::from_be(self.transport.destination);
         maps::is_excluded(self.netns_cookie, by, &self.destination, port)
     }
 
     #[inline(always)]
     fn listening(&self) -> bool {
         maps::is_listening(&ListenerKey { netns_cookie: self.netns_cookie, slot: self.outbound, reserved: 0 })
+    }
+
+    #[inline(always)]
+    fn answering(&self) -> bool {
+        let slot = self.outbound.dns();
+        maps::is_listening(&ListenerKey { netns_cookie: self.netns_cookie, slot, reserved: 0 })
     }
 
     #[inline(always)]
@@ -211,10 +221,7 @@ impl Facts for Packet<'_> {
 
     #[inline(always)]
     fn is_turned(&self) -> bool {
-        let Some(tcp) = self.tcp else {
-            return false;
-        };
-        let (mut tuple, size) = self.tuple(tcp);
+        let (mut tuple, size) = self.tuple();
         let netns = BPF_F_CURRENT_NETNS as u64;
         let skb = self.ctx.skb.skb.cast();
         // SAFETY: `tuple` holds `size` bytes of the family that `size` tells.

@@ -1,6 +1,6 @@
-//! TCP packets as the tc programs read them.
+//! TCP packets and DNS queries as the tc programs read them.
 
-use abi::{AdmittedKey, Instance, Slot, mapped};
+use abi::{AdmittedKey, DNS_PORT, Instance, Slot, mapped};
 use aya_ebpf::programs::TcContext;
 use verdict::guard::Segment;
 
@@ -10,6 +10,7 @@ const ETH_P_IPV6: u16 = 0x86dd;
 const ETH_HEADER: usize = 14;
 const ETH_TYPE: usize = 12;
 const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
 const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_ROUTING: u8 = 43;
 const IPV6_FRAGMENT: u8 = 44;
@@ -20,7 +21,7 @@ const TCP_ACK: u8 = 0x10;
 /// More extension headers than any sender needs.
 const EXTENSIONS: usize = 4;
 
-/// A TCP packet between the pod and elsewhere.
+/// A TCP packet between the pod and elsewhere, or a query to a resolver.
 pub(crate) struct Packet<'a> {
     pub(crate) ctx: &'a TcContext,
     pub(crate) netns_cookie: u64,
@@ -32,18 +33,19 @@ pub(crate) struct Packet<'a> {
     pub(crate) destination: [u8; 16],
     /// Where the TCP header begins, if it can be read.
     pub(crate) tcp_at: usize,
-    pub(crate) tcp: Option<Tcp>,
+    pub(crate) transport: Transport,
 }
 
-/// What is read of its TCP header.
+/// What is read of the header after that of IP.
 #[derive(Clone, Copy)]
-pub(crate) struct Tcp {
+pub(crate) struct Transport {
+    pub(crate) segment: Segment,
+    /// Network byte order, as the next; both are 0 of what cannot be read.
     pub(crate) source: u16,
     pub(crate) destination: u16,
-    pub(crate) flags: u8,
 }
 
-/// `None` for what is not TCP; `other` hears of it where it is IP.
+/// `None` for what is neither; `other` hears of it where it is IP.
 #[inline(always)]
 pub(crate) fn read<'a>(ctx: &'a TcContext, instance: Instance, other: impl Fn()) -> Option<Packet<'a>> {
     // SAFETY: the context is the hook's, and the field is in its ABI.
@@ -66,14 +68,13 @@ fn read_v4<'a>(
     other: impl Fn(),
 ) -> Option<Packet<'a>> {
     let header: [u8; 20] = ctx.load(start).ok()?;
-    if header[9] != IPPROTO_TCP {
-        other();
-        return None;
-    }
     let is_later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
     let length = usize::from(header[0] & 0x0f) * 4;
     let tcp_at = start + length;
-    let tcp = if is_later_fragment { None } else { read_tcp(ctx, tcp_at) };
+    let Some(transport) = Transport::read(ctx, header[9], tcp_at, !is_later_fragment) else {
+        other();
+        return None;
+    };
     Some(Packet {
         ctx,
         netns_cookie: instance.netns_cookie,
@@ -83,7 +84,7 @@ fn read_v4<'a>(
         source: mapped([header[12], header[13], header[14], header[15]]),
         destination: mapped([header[16], header[17], header[18], header[19]]),
         tcp_at,
-        tcp,
+        transport,
     })
 }
 
@@ -99,7 +100,6 @@ fn read_v6<'a>(
     let source: [u8; 16] = ctx.load(start + 8).ok()?;
     let destination: [u8; 16] = ctx.load(start + 24).ok()?;
     let mut at = start + 40;
-    let mut tcp = None;
     let mut is_readable = true;
     for _ in 0..EXTENSIONS {
         match next {
@@ -117,14 +117,15 @@ fn read_v6<'a>(
             _ => break,
         }
     }
-    match next {
-        IPPROTO_TCP if is_readable => tcp = read_tcp(ctx, at),
-        IPPROTO_TCP | IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_DESTINATION | IPV6_FRAGMENT => {}
-        _ => {
-            other();
-            return None;
-        }
-    }
+    let transport = match next {
+        // More of them than any sender needs.
+        IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_DESTINATION | IPV6_FRAGMENT => Some(Transport::UNREADABLE),
+        protocol => Transport::read(ctx, protocol, at, is_readable),
+    };
+    let Some(transport) = transport else {
+        other();
+        return None;
+    };
     Some(Packet {
         ctx,
         netns_cookie: instance.netns_cookie,
@@ -134,36 +135,54 @@ fn read_v6<'a>(
         source,
         destination,
         tcp_at: at,
-        tcp,
+        transport,
     })
 }
 
-#[inline(always)]
-fn read_tcp(ctx: &TcContext, at: usize) -> Option<Tcp> {
-    let header: [u8; 14] = ctx.load(at).ok()?;
-    Some(Tcp {
-        source: u16::from_ne_bytes([header[0], header[1]]),
-        destination: u16::from_ne_bytes([header[2], header[3]]),
-        flags: header[13],
-    })
-}
-// === impl Packet ===
+// === impl Transport ===
 
-impl Packet<'_> {
+impl Transport {
+    const UNREADABLE: Self = Self { segment: Segment::Unreadable, source: 0, destination: 0 };
+
+    /// `None` for what is neither TCP nor a query. A fragment of a query without its header is none.
     #[inline(always)]
-    pub(crate) fn segment(&self) -> Segment {
-        match self.tcp {
-            Some(tcp) if tcp.flags & (TCP_SYN | TCP_ACK) == TCP_SYN => Segment::First,
-            Some(_) => Segment::Later,
-            None => Segment::Unreadable,
+    fn read(ctx: &TcContext, protocol: u8, at: usize, is_readable: bool) -> Option<Self> {
+        match protocol {
+            IPPROTO_TCP if is_readable => Some(Self::read_tcp(ctx, at).unwrap_or(Self::UNREADABLE)),
+            IPPROTO_TCP => Some(Self::UNREADABLE),
+            IPPROTO_UDP if is_readable => Self::read_udp(ctx, at),
+            _ => None,
         }
     }
 
+    #[inline(always)]
+    fn read_tcp(ctx: &TcContext, at: usize) -> Option<Self> {
+        let header: [u8; 14] = ctx.load(at).ok()?;
+        let is_first = header[13] & (TCP_SYN | TCP_ACK) == TCP_SYN;
+        Some(Self {
+            segment: if is_first { Segment::First } else { Segment::Later },
+            source: u16::from_ne_bytes([header[0], header[1]]),
+            destination: u16::from_ne_bytes([header[2], header[3]]),
+        })
+    }
+
+    #[inline(always)]
+    fn read_udp(ctx: &TcContext, at: usize) -> Option<Self> {
+        let ports: [u8; 4] = ctx.load(at).ok()?;
+        let source = u16::from_ne_bytes([ports[0], ports[1]]);
+        let destination = u16::from_ne_bytes([ports[2], ports[3]]);
+        (destination == DNS_PORT.to_be()).then_some(Self { segment: Segment::Query, source, destination })
+    }
+}
+
+// === impl Packet ===
+
+impl Packet<'_> {
     /// By which `guard` and `backstop` agree on a packet. The ports of what cannot be read are 0.
     #[inline(always)]
     pub(crate) fn admitted_key(&self) -> AdmittedKey {
-        let (source_port, destination_port) = self.tcp.map_or((0, 0), |tcp| (tcp.source, tcp.destination));
-        let Self { netns_cookie, source, destination, .. } = *self;
+        let Self { netns_cookie, source, destination, transport, .. } = *self;
+        let (source_port, destination_port) = (transport.source, transport.destination);
         AdmittedKey { netns_cookie, source, destination, source_port, destination_port, reserved: 0 }
     }
 }

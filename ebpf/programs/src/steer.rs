@@ -1,26 +1,29 @@
-//! `sk_lookup`: hands a SYN to the proxy's listener.
+//! `sk_lookup`: hands a SYN to the proxy's listener, and a DNS query to its socket for those.
 //!
 //! One instance for each pod: this hook cannot ask which namespace it runs in, and `bpf_sk_assign` does not
 //! check that socket and packet belong together, so the instance carries its namespace's cookie.
 
-use abi::{Counter, ExclusionList, LOOPBACK_IFINDEX, ListenerKey, PodEntry, ProbeKey, Slot, mapped};
+use abi::{
+    Counter, DNS_PORT, ExclusionList, LOOPBACK_IFINDEX, ListenerKey, PodEntry, ProbeKey, Slot, mapped,
+};
 use aya_ebpf::{
     bindings::{BPF_SK_LOOKUP_F_NO_REUSEPORT, BPF_SK_LOOKUP_F_REPLACE, bpf_sk_lookup, sk_action},
     macros::sk_lookup,
     programs::SkLookupContext,
 };
-use verdict::steer::{Facts, Orphan, Verdict, decide, orphan};
+use verdict::steer::{Facts, Orphan, Verdict, decide, is_query, orphan};
 
 use crate::{connect::octets, count::count, maps};
 
 const AF_INET: u32 = 2;
 const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
 
 const PASS: u32 = sk_action::SK_PASS;
 const DROP: u32 = sk_action::SK_DROP;
 
-/// A TCP packet that found no connection.
-struct Syn {
+/// A TCP packet that found no connection, or a datagram that found no connected socket.
+struct Packet {
     netns_cookie: u64,
     local: [u8; 16],
     remote: [u8; 16],
@@ -33,11 +36,14 @@ struct Syn {
 pub fn steer(ctx: SkLookupContext) -> u32 {
     let lookup = ctx.lookup.cast_const();
     // SAFETY: the context is the hook's, and the fields are in its ABI.
-    let (protocol, family) = unsafe { ((*lookup).protocol, (*lookup).family) };
+    let (protocol, family, port) = unsafe { ((*lookup).protocol, (*lookup).family, (*lookup).local_port) };
+    if protocol == IPPROTO_UDP && port == DNS_PORT.into() {
+        return steer_query(ctx.lookup, family);
+    }
     if protocol != IPPROTO_TCP {
         return PASS;
     }
-    let syn = if family == AF_INET { Syn::v4(lookup) } else { Syn::v6(lookup) };
+    let syn = if family == AF_INET { Packet::v4(lookup) } else { Packet::v6(lookup) };
     let (slot, counter) = match (decide(&syn), family == AF_INET) {
         (Verdict::Pass(counter), _) => {
             count(counter);
@@ -48,15 +54,37 @@ pub fn steer(ctx: SkLookupContext) -> u32 {
         (Verdict::Inbound, true) => (Slot::InboundV4, Counter::SteerInbound),
         (Verdict::Inbound, false) => (Slot::InboundV6, Counter::SteerInbound),
     };
-    let key = ListenerKey { netns_cookie: syn.netns_cookie, slot, reserved: 0 };
+    hand_over(&ctx, syn.netns_cookie, slot, counter)
+}
+
+/// A function of its own in the kernel too, which reads no more than it needs: together they may have 512 bytes of stack.
+#[inline(never)]
+fn steer_query(lookup: *mut bpf_sk_lookup, family: u32) -> u32 {
+    // Volatile: the verifier wants each field read by its own offset from the context, and not one of two pointers.
+    // SAFETY: the context is the hook's, and the field is in its ABI, of whatever family the packet is.
+    let v4 = unsafe { (&raw const (*lookup).local_ip4).read_volatile() };
+    // SAFETY: as above.
+    let v6 = unsafe { (&raw const (*lookup).local_ip6).read_volatile() };
+    let local = if family == AF_INET { mapped(v4.to_ne_bytes()) } else { octets(v6) };
+    let netns_cookie = maps::instance().map_or(0, |instance| instance.netns_cookie);
+    if !is_query(verdict::is_loopback(&local), maps::is_own_address(netns_cookie, local)) {
+        return PASS;
+    }
+    let slot = if family == AF_INET { Slot::DnsV4 } else { Slot::DnsV6 };
+    hand_over(&SkLookupContext { lookup }, netns_cookie, slot, Counter::SteerQuery)
+}
+
+#[inline(always)]
+fn hand_over(ctx: &SkLookupContext, netns_cookie: u64, slot: Slot, counter: Counter) -> u32 {
+    let key = ListenerKey { netns_cookie, slot, reserved: 0 };
     // The slot is the choice: no reuseport group of somebody else's takes part in it, nor what a program before this one
     // has chosen. That one gets its way when the proxy delivers, which passes here.
     let flags = (BPF_SK_LOOKUP_F_NO_REUSEPORT | BPF_SK_LOOKUP_F_REPLACE).into();
-    if maps::is_alive() && maps::LISTENERS.redirect_sk_lookup(&ctx, key, flags).is_ok() {
+    if maps::is_alive() && maps::LISTENERS.redirect_sk_lookup(ctx, key, flags).is_ok() {
         count(counter);
         return PASS;
     }
-    match orphan(syn.pod()) {
+    match orphan(maps::pod(netns_cookie)) {
         Orphan::Pass => {
             count(Counter::SteerOpenAgentDown);
             PASS
@@ -68,9 +96,9 @@ pub fn steer(ctx: SkLookupContext) -> u32 {
     }
 }
 
-// === impl Syn ===
+// === impl Packet ===
 
-impl Syn {
+impl Packet {
     #[inline(always)]
     fn v4(lookup: *const bpf_sk_lookup) -> Self {
         // SAFETY: the context is the hook's, and the fields are in its ABI.
@@ -96,7 +124,7 @@ impl Syn {
     }
 }
 
-impl Facts for Syn {
+impl Facts for Packet {
     #[inline(always)]
     fn pod(&self) -> Option<PodEntry> {
         maps::pod(self.netns_cookie)

@@ -22,8 +22,8 @@ pub enum Verdict {
 #[inline(always)]
 pub fn decide(facts: &impl Facts) -> Verdict {
     match facts.segment() {
-        // Without a first segment nobody listens to these.
-        Segment::Later => Verdict::Pass,
+        // Without a first segment nobody listens to these; UDP is not kept in.
+        Segment::Later | Segment::Query => Verdict::Pass,
         Segment::First | Segment::Unreadable if facts.is_admitted() || facts.pod().is_none() => Verdict::Pass,
         Segment::First | Segment::Unreadable => Verdict::Drop(Counter::BackstopDropped),
     }
@@ -34,7 +34,7 @@ mod tests {
     use abi::{Counter, PodEntry};
 
     use super::{Facts, Verdict, decide};
-    use crate::guard::Segment::{self, First, Later, Unreadable};
+    use crate::guard::Segment::{self, First, Later, Query, Unreadable};
 
     struct Case {
         segment: Segment,
@@ -52,7 +52,12 @@ mod tests {
         }
 
         fn pod(&self) -> Option<PodEntry> {
-            self.is_captured.then_some(PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] })
+            self.is_captured.then_some(PodEntry {
+                open_when_agent_down: 0,
+                excludes: 0,
+                captures_dns: 1,
+                reserved: [0; 5],
+            })
         }
     }
 
@@ -66,6 +71,7 @@ mod tests {
             ("a fragment through the guard", Unreadable, true, true, Verdict::Pass),
             ("a SYN of a pod that is being released", First, false, false, Verdict::Pass),
             ("a later segment, of whatever age", Later, false, true, Verdict::Pass),
+            ("a DNS query", Query, false, true, Verdict::Pass),
         ] {
             assert_eq!(decide(&Case { segment, is_admitted, is_captured }), expected, "{name}");
         }

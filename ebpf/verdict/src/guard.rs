@@ -7,12 +7,14 @@ use abi::{Counter, ExclusionList, PodEntry};
 
 use crate::exclusion::excludes_outbound;
 
-/// What kind of TCP segment it is.
+/// What kind of packet it is: a TCP segment, or a datagram for a resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Segment {
     /// SYN without ACK: a connection begins.
     First,
     Later,
+    /// UDP to port 53.
+    Query,
     /// A fragment without a TCP header, or a chain of IPv6 headers that is too long.
     Unreadable,
 }
@@ -29,6 +31,8 @@ pub trait Facts {
     fn is_excluded(&self, by: ExclusionList) -> bool;
     /// The pod's outbound listener of this family is open, and the agent lives.
     fn listening(&self) -> bool;
+    /// The same of its socket for DNS.
+    fn answering(&self) -> bool;
     /// The sender's address is assigned in this namespace.
     fn is_ours(&self) -> bool;
     /// Not of a socket in this namespace.
@@ -59,6 +63,7 @@ pub fn decide(facts: &impl Facts) -> Verdict {
         Segment::Later if facts.is_turned() => Verdict::Turn,
         // Connections older than enrolment, and answers.
         Segment::Later => Verdict::Leave,
+        Segment::Query => asks(facts),
         Segment::Unreadable => unreadable(facts),
     }
 }
@@ -90,6 +95,31 @@ fn begins(facts: &impl Facts) -> Verdict {
         return Verdict::Drop(Counter::GuardDroppedForwarded);
     }
     if facts.is_ethernet() { Verdict::Turn } else { Verdict::Drop(Counter::GuardDroppedNoEthernet) }
+}
+
+/// DNS is no way round the mesh, as other UDP is none: what the proxy cannot answer passes.
+#[inline(always)]
+fn asks(facts: &impl Facts) -> Verdict {
+    let Some(pod) = facts.pod() else {
+        return Verdict::Pass(Counter::GuardReleasing);
+    };
+    if pod.captures_dns != 1 {
+        return Verdict::Pass(Counter::GuardOtherProtocol);
+    }
+    if facts.to_link_local() {
+        return Verdict::Pass(Counter::GuardLinkLocal);
+    }
+    if excludes_outbound(pod, |list| facts.is_excluded(list)) {
+        return Verdict::Pass(Counter::GuardExcluded);
+    }
+    if pod.open_when_agent_down == 1 && !facts.answering() {
+        return Verdict::Pass(Counter::GuardOpenAgentDown);
+    }
+    if !facts.is_ours() || facts.is_forwarded() {
+        return Verdict::Pass(Counter::GuardForwardedQuery);
+    }
+    // Also where nobody answers and the pod is closed: then `steer` refuses, which the resolver hears at once.
+    if facts.is_ethernet() { Verdict::Turn } else { Verdict::Pass(Counter::GuardStuckQuery) }
 }
 
 #[inline(always)]

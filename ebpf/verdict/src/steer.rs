@@ -74,6 +74,13 @@ pub fn decide(facts: &impl Facts) -> Verdict {
     Verdict::Inbound
 }
 
+/// A datagram to port 53: whether the proxy takes it. What is for somebody else, and yet comes in here, was turned by the
+/// guard.
+#[inline(always)]
+pub fn is_query(to_loopback: bool, to_own_address: bool) -> bool {
+    !to_loopback && !to_own_address
+}
+
 /// A pod that is being released (`None`) has no listener to lose: what still comes was captured, and refused.
 #[inline(always)]
 pub fn orphan(pod: Option<PodEntry>) -> Orphan {

@@ -17,6 +17,7 @@ fn web(name: &str, port: u16) -> PodObject {
         ips: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
         labels: Labels::new(),
         annotations: Labels::new(),
+        hostname: None,
         service_account: "default".to_owned(),
         ports: vec![("http".to_owned(), port)],
     }

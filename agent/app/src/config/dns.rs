@@ -2,9 +2,12 @@
 
 use std::{net::Ipv4Addr, str::FromStr};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use control::DnsConfig;
+use jiff::SignedDuration;
 use serde::Deserialize;
+
+const DAY: u32 = 24 * 60 * 60;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -12,11 +15,20 @@ pub struct Dns {
     /// Of pods without the annotation `ambient.istio.io/dns-capture`.
     pub capture: bool,
     pub cluster_domain: String,
+    /// How long an answer of the mesh may be kept.
+    pub ttl: SignedDuration,
 }
 
 // === impl Dns ===
 
 impl Dns {
+    /// In seconds.
+    pub(super) fn ttl(&self) -> Result<u32> {
+        // RFC 2181, 8: of 31 bits; but who would remember what was true a day ago?
+        let ttl = u32::try_from(self.ttl.as_secs()).ok().filter(|ttl| (1..=DAY).contains(ttl));
+        ttl.with_context(|| format!("dns.ttl: {:#} is not 1s to 24h", self.ttl))
+    }
+
     pub(super) fn config(&self) -> Result<DnsConfig> {
         let domain =
             self.cluster_domain.strip_suffix('.').unwrap_or(&self.cluster_domain).to_ascii_lowercase();
@@ -34,6 +46,7 @@ impl Dns {
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { capture: true, cluster_domain: "cluster.local".to_owned() }
+        // Istio's TTL.
+        Self { capture: true, cluster_domain: "cluster.local".to_owned(), ttl: SignedDuration::from_secs(30) }
     }
 }

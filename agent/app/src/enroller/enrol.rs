@@ -93,6 +93,7 @@ impl Work {
             netns_path: path,
             netns,
             when_agent_down: pod.when_agent_down,
+            captures_dns: pod.dns.captured,
             exclusions: pod.exclusions.clone(),
         })
     }
@@ -103,6 +104,7 @@ impl Work {
                 && pod.netns.as_ref().is_none_or(|path| *path == spec.netns_path)
                 && spec.ips == pod.ips
                 && spec.when_agent_down == pod.when_agent_down
+                && spec.captures_dns == pod.dns.captured
                 && spec.exclusions == pod.exclusions
                 && *existing_connections == pod.existing_connections
         })

@@ -38,7 +38,7 @@ fn each_family_turns_with_the_pods_own_source() {
         ("nothing to turn without an address", &["127.0.0.1"], &["192.0.2.7"], None, None),
     ] {
         let actual = Actual { assigned: ips(assigned), ..Actual::default() };
-        let desired = desire(&actual, &ips(pod_ips), WhenAgentDown::Closed, &Exclusions::default());
+        let desired = desire(&actual, &ips(pod_ips), (WhenAgentDown::Closed, true), &Exclusions::default());
         let source = |family| desired.families.get(&family).map(ToString::to_string);
         assert_eq!(source(Family::V4).as_deref(), v4, "{case}");
         assert_eq!(source(Family::V6).as_deref(), v6, "{case}");
@@ -49,15 +49,19 @@ fn each_family_turns_with_the_pods_own_source() {
 fn a_family_that_lo_does_not_have_is_not_turned() {
     let assigned = ips(&["127.0.0.1", "192.0.2.7", "2001:db8::7"]);
     let actual = Actual { assigned, not_on_lo: [Family::V6].into(), ..Actual::default() };
-    let desired = desire(&actual, &[], WhenAgentDown::Closed, &Exclusions::default());
+    let desired = desire(&actual, &[], (WhenAgentDown::Closed, true), &Exclusions::default());
     assert_eq!(desired.families.into_keys().collect::<Vec<_>>(), [Family::V4]);
 }
 
 #[test]
 fn own_addresses_are_all_but_loopback() {
     let assigned = ips(&["127.0.0.1", "::1", "192.0.2.7", "fe80::1", "198.51.100.1"]);
-    let desired =
-        desire(&Actual { assigned, ..Actual::default() }, &[], WhenAgentDown::Open, &Exclusions::default());
+    let desired = desire(
+        &Actual { assigned, ..Actual::default() },
+        &[],
+        (WhenAgentDown::Open, true),
+        &Exclusions::default(),
+    );
     assert_eq!(desired.own, ips(&["192.0.2.7", "198.51.100.1", "fe80::1"]).into_iter().collect());
     assert_eq!(desired.entry.when_agent_down, WhenAgentDown::Open);
 }

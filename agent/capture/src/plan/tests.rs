@@ -44,11 +44,11 @@ fn captured() -> Actual {
 }
 
 fn desired() -> Desired {
-    desire(&fresh(), &[ip("192.0.2.7")], Closed, &Exclusions::default())
+    desire(&fresh(), &[ip("192.0.2.7")], (Closed, true), &Exclusions::default())
 }
 
 fn terms(when_agent_down: WhenAgentDown, excludes: &[ExclusionList]) -> Terms {
-    Terms { when_agent_down, excludes: excludes.iter().copied().collect() }
+    Terms { when_agent_down, captures_dns: true, excludes: excludes.iter().copied().collect() }
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn exclusions_change_without_a_gap() {
         ),
         ("adopted", with(Some(&[OutboundPorts]), &[http]), excluded(OutboundPorts, "80"), vec![]),
     ] {
-        let desired = desire(&actual, &[ip("192.0.2.7")], Closed, &desired);
+        let desired = desire(&actual, &[ip("192.0.2.7")], (Closed, true), &desired);
         assert_eq!(plan(&actual, &desired), steps, "{case}");
     }
 }

@@ -2,8 +2,8 @@ use abi::{Counter, ExclusionList, PodEntry};
 
 use super::{Facts, Verdict, decide};
 
-const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] };
-const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, reserved: [0; 6] };
+const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, captures_dns: 1, reserved: [0; 5] };
+const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, captures_dns: 1, reserved: [0; 5] };
 
 fn excluding(list: ExclusionList, pod: PodEntry) -> Option<PodEntry> {
     Some(PodEntry { excludes: list.bit(), ..pod })

@@ -2,8 +2,8 @@ use abi::{Counter, ExclusionList, PodEntry};
 
 use super::{Facts, Segment, Verdict, decide};
 
-const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] };
-const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, reserved: [0; 6] };
+const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, captures_dns: 1, reserved: [0; 5] };
+const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, captures_dns: 1, reserved: [0; 5] };
 
 fn excluding(list: ExclusionList, pod: PodEntry) -> Option<PodEntry> {
     Some(PodEntry { excludes: list.bit(), ..pod })
@@ -18,6 +18,7 @@ struct Packet {
     pod: Option<PodEntry>,
     to_link_local: bool,
     listening: bool,
+    answering: bool,
     is_ours: bool,
     is_forwarded: bool,
     is_ethernet: bool,
@@ -32,6 +33,7 @@ const STRAY: Packet = Packet {
     pod: Some(CLOSED),
     to_link_local: false,
     listening: true,
+    answering: true,
     is_ours: true,
     is_forwarded: false,
     is_ethernet: true,
@@ -58,6 +60,9 @@ impl Facts for Packet {
     }
     fn listening(&self) -> bool {
         self.listening
+    }
+    fn answering(&self) -> bool {
+        self.answering
     }
     fn is_ours(&self) -> bool {
         self.is_ours
@@ -171,6 +176,57 @@ fn a_packet_to_what_is_excluded() {
             "is dropped when nobody can read it, to what is not excluded",
             Packet { segment: Segment::Unreadable, on: None, ..by(OutboundCidrs) },
             Verdict::Drop(Counter::GuardDroppedUnreadable),
+        ),
+    ] {
+        assert_eq!(decide(&packet), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_query_for_a_resolver() {
+    use ExclusionList::{OutboundCidrs, OutboundPorts};
+    let query = Packet { segment: Segment::Query, ..STRAY };
+    let dead = Packet { answering: false, ..query };
+    let excluded = |list| Packet { pod: excluding(list, CLOSED), on: Some(list), ..query };
+    let not_captured = PodEntry { captures_dns: 0, ..CLOSED };
+    let pass = Verdict::Pass;
+    for (case, packet, expected) in [
+        ("is turned", query, Verdict::Turn),
+        ("is turned in open mode too", Packet { pod: Some(OPEN), ..query }, Verdict::Turn),
+        ("leaves when the agent forwards it", Packet { by_agent: true, ..query }, Verdict::Leave),
+        ("passes while released", Packet { pod: None, ..query }, pass(Counter::GuardReleasing)),
+        (
+            "passes like any UDP where the pod does not want it",
+            Packet { pod: Some(not_captured), ..query },
+            pass(Counter::GuardOtherProtocol),
+        ),
+        (
+            "passes to a link-local resolver",
+            Packet { to_link_local: true, ..query },
+            pass(Counter::GuardLinkLocal),
+        ),
+        ("passes to an excluded resolver", excluded(OutboundCidrs), pass(Counter::GuardExcluded)),
+        ("passes where port 53 is excluded", excluded(OutboundPorts), pass(Counter::GuardExcluded)),
+        (
+            "reaches its resolver without an agent, open",
+            Packet { pod: Some(OPEN), ..dead },
+            pass(Counter::GuardOpenAgentDown),
+        ),
+        ("is turned to be refused at once without an agent, closed", dead, Verdict::Turn),
+        (
+            "passes when a nested namespace sent it",
+            Packet { is_ours: false, ..query },
+            pass(Counter::GuardForwardedQuery),
+        ),
+        (
+            "passes when a nested namespace sent it in the pod's name",
+            Packet { is_forwarded: true, ..query },
+            pass(Counter::GuardForwardedQuery),
+        ),
+        (
+            "passes where it cannot be turned",
+            Packet { is_ethernet: false, ..query },
+            pass(Counter::GuardStuckQuery),
         ),
     ] {
         assert_eq!(decide(&packet), expected, "{case}");

@@ -1,9 +1,9 @@
 use abi::{Counter, ExclusionList, PodEntry};
 
-use super::{Facts, Orphan, Verdict, decide, orphan};
+use super::{Facts, Orphan, Verdict, decide, is_query, orphan};
 
-const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, reserved: [0; 6] };
-const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, reserved: [0; 6] };
+const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, captures_dns: 1, reserved: [0; 5] };
+const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, captures_dns: 1, reserved: [0; 5] };
 
 fn excluding(list: ExclusionList, pod: PodEntry) -> Option<PodEntry> {
     Some(PodEntry { excludes: list.bit(), ..pod })
@@ -163,5 +163,16 @@ fn a_syn_that_is_excluded_goes() {
         ),
     ] {
         assert_eq!(decide(&syn), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_datagram_to_port_53() {
+    for (case, to_loopback, to_own_address, expected) in [
+        ("to a resolver elsewhere", false, false, true),
+        ("to a resolver in the pod", false, true, false),
+        ("to a resolver at a loopback address", true, false, false),
+    ] {
+        assert_eq!(is_query(to_loopback, to_own_address), expected, "{case}");
     }
 }

@@ -1,0 +1,62 @@
+//! A query goes on, from the pod's own namespace, to the one resolver that the pod asked: what keeps the pod from it, or
+//! gives it answers of its own, goes on doing so. The reply comes back byte for byte but for the ID.
+
+use std::{io, net::SocketAddr, os::fd::AsRawFd, time::Duration};
+
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::{io::Interest, net::UdpSocket, time::timeout};
+
+use super::Query;
+use crate::{pods::OpenPod, shared::Shared, socket};
+
+/// What resolvers wait by default before they ask again (`resolv.conf(5)`, `timeout`).
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Of a datagram.
+const REPLY_MAX: usize = 1 << 16;
+/// The ID is the first two bytes of a message.
+const ID: std::ops::Range<usize> = 0..2;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ForwardError {
+    #[error("cannot enter the pod's network namespace")]
+    Netns(#[from] netns::Error),
+    #[error("cannot ask the resolver")]
+    Socket(#[from] io::Error),
+    #[error("the resolver has not replied for {} s", PATIENCE.as_secs())]
+    Silent,
+}
+
+pub(super) async fn forward(shared: &Shared, pod: &OpenPod, query: &Query) -> Result<Vec<u8>, ForwardError> {
+    match timeout(PATIENCE, ask(shared, pod, query)).await {
+        Ok(reply) => reply,
+        Err(_elapsed) => Err(ForwardError::Silent),
+    }
+}
+
+async fn ask(shared: &Shared, pod: &OpenPod, query: &Query) -> Result<Vec<u8>, ForwardError> {
+    // A socket for each, hence a port that nobody can foretell, and an ID likewise: who cannot see the query cannot
+    // forge its reply (RFC 5452).
+    let from = source(pod, query.client);
+    let socket = pod.netns.run(|| socket::query(shared.config.marks, query.resolver, from))??;
+    let socket = UdpSocket::from_std(socket.into())?;
+    let mut asked = query.message.clone();
+    let [high, low, ..] = getrandom::u32().map_err(io::Error::other)?.to_ne_bytes();
+    asked[ID].copy_from_slice(&[high, low]);
+    socket.send(&asked).await?;
+    let mut reply = vec![0; REPLY_MAX];
+    loop {
+        // A refusal is no datagram: `UdpSocket::recv` would not wake for it.
+        let receive = || Ok(recv(socket.as_raw_fd(), &mut reply, MsgFlags::MSG_DONTWAIT)?);
+        let length = socket.async_io(Interest::READABLE | Interest::ERROR, receive).await?;
+        if ::dns::is_reply_to(&asked, u16::from_be_bytes([high, low]), &reply[..length]) {
+            reply.truncate(length);
+            reply[ID].copy_from_slice(&query.message[ID]);
+            return Ok(reply);
+        }
+    }
+}
+
+/// The client's own address, where it chose one; else the kernel chooses, as it did for the client.
+fn source(pod: &OpenPod, client: SocketAddr) -> Option<SocketAddr> {
+    (!pod.addresses.contains(&client.ip())).then(|| SocketAddr::new(client.ip(), 0))
+}
