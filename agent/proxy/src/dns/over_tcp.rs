@@ -71,7 +71,8 @@ fn is_query(beginning: &[u8; BEGINNING]) -> bool {
 
 pub(crate) async fn serve(addressed: Addressed) -> Result<(), Failure> {
     addressed.connection.live.reached(Stage::Answer);
-    let mut session = Session { addressed, asked: Frames::default(), resolver: None, is_asking: true, pending: 0 };
+    let mut session =
+        Session { addressed, asked: Frames::default(), resolver: None, is_asking: true, pending: 0 };
     while session.step().await? {}
     let Session { addressed, resolver, .. } = session;
     addressed.client.close();
