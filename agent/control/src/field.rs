@@ -5,6 +5,7 @@ use std::{
     fmt::Display,
     net::IpAddr,
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::refusal::Invalid;
@@ -79,6 +80,42 @@ pub(crate) fn name(field: impl Display, name: &str) -> Result<(), Invalid> {
     }
     let reason = format_args!("{name:?} is not a name: a-z, 0-9, - and ., a letter or digit at both ends");
     Err(Invalid::new(field, reason))
+}
+
+/// The name of a host: as names are compared, in lower case and without the last dot. `*.example.com` stands for all
+/// names below.
+pub(crate) fn host_or_wildcard(field: impl Display, text: &str) -> Result<Arc<str>, Invalid> {
+    match text.strip_prefix("*.") {
+        Some(domain) => Ok(format!("*.{}", host(field, domain)?).into()),
+        None if text == "*" => {
+            let reason = "stands for every name; say those below which domain, as *.example.com does";
+            Err(Invalid::new(field, reason))
+        }
+        None => host(field, text),
+    }
+}
+
+/// The same, of one host alone.
+pub(crate) fn host(field: impl Display, text: &str) -> Result<Arc<str>, Invalid> {
+    let host = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if host.len() <= NAME_MAX && host.split('.').all(is_label) {
+        return Ok(host.to_ascii_lowercase().into());
+    }
+    Err(Invalid::new(field, format_args!("{text:?} is not a name like www.example.com")))
+}
+
+/// One part of the name of a host, in lower case.
+pub(crate) fn label(field: impl Display, text: &str) -> Result<Arc<str>, Invalid> {
+    match text.contains('.') {
+        true => Err(Invalid::new(field, format_args!("{text:?} is more than one part of a name"))),
+        false => host(field, text),
+    }
 }
 
 /// A UID becomes part of file names, so it may hold nothing that leads elsewhere.

@@ -23,6 +23,7 @@ use crate::{
 
 mod claim;
 mod entry;
+mod hosts;
 mod namespaces;
 mod nodes;
 mod pods;
@@ -33,7 +34,7 @@ mod slices;
 pub(crate) use self::slices::SERVICE_NAME;
 mod snapshot;
 
-use self::{claim::Claim, entry::Entry, policies::PolicyEntry};
+use self::{claim::Claim, entry::Entry, hosts::merge::Hosts, policies::PolicyEntry};
 
 /// The objects that were taken, each in its last good version.
 #[derive(Debug, Default)]
@@ -157,14 +158,13 @@ impl Index {
         self.entries.contains_key(key)
     }
 
-    /// Whether what it is about was put aside while its object was taken.
-    pub(crate) fn is_objection(&self, refusal: &Refusal) -> bool {
-        let objections = self.entries.get(&refusal.object).map(Entry::objections).unwrap_or_default();
-        objections.iter().any(|o| o.field == refusal.field && o.reason == refusal.reason)
+    /// Whether the newest version of the object is not in force; not, if only a part of it was put aside.
+    pub(crate) fn is_refused(&self, key: &ObjectKey) -> bool {
+        self.refused.contains_key(key)
     }
 
     pub fn snapshot(&self, version: u64) -> Arc<Snapshot> {
-        snapshot::join(&self.entries, &self.config, version)
+        snapshot::join(&self.entries, self.hosts().hosts, &self.config, version)
     }
 
     /// Puts what was read in the place of `last_good`, whose claims are free. Returns what is refused.
@@ -206,7 +206,13 @@ impl Index {
         let of = |(key, entry): (&ObjectKey, &Entry)| {
             entry.objections().iter().map(|objection| objection.clone().of(key)).collect::<Vec<_>>()
         };
-        self.entries.iter().flat_map(of)
+        let merged = self.hosts().objections.into_iter().map(|(key, objection)| objection.of(&key));
+        self.entries.iter().flat_map(of).chain(merged)
+    }
+
+    /// What the ServiceEntries say, where that does not contradict what pods and Services are.
+    fn hosts(&self) -> Hosts<'_> {
+        hosts::merge::merge(&self.entries, &self.claims)
     }
 
     fn refuse(&mut self, refusal: &Refusal) {

@@ -9,6 +9,10 @@ use crate::printable::printable;
 /// The namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
+/// They are all the same in what is read of them.
+const SERVICE_ENTRY_VERSIONS: [&str; 3] =
+    ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     Namespace,
@@ -16,6 +20,8 @@ pub enum Kind {
     Pod,
     Service,
     EndpointSlice,
+    /// Istio's.
+    ServiceEntry,
     Policy(PolicyKind),
 }
 
@@ -55,13 +61,20 @@ impl Kind {
             ("v1", "Pod") => Some(Self::Pod),
             ("v1", "Service") => Some(Self::Service),
             ("discovery.k8s.io/v1", "EndpointSlice") => Some(Self::EndpointSlice),
+            (version, "ServiceEntry") if SERVICE_ENTRY_VERSIONS.contains(&version) => {
+                Some(Self::ServiceEntry)
+            }
             _ => PolicyKind::of(api_version, kind).map(Self::Policy),
         }
     }
 
     /// What an object was meant to be, even if its `apiVersion` is wrong or missing.
     pub(crate) fn meant(api_version: &str, kind: &str) -> Option<Self> {
-        let any_version = if kind == "EndpointSlice" { "discovery.k8s.io/v1" } else { "v1" };
+        let any_version = match kind {
+            "EndpointSlice" => "discovery.k8s.io/v1",
+            "ServiceEntry" => SERVICE_ENTRY_VERSIONS[0],
+            _ => "v1",
+        };
         Self::of(api_version, kind).or_else(|| Self::of(any_version, kind))
     }
 
@@ -72,6 +85,7 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::ServiceEntry => "ServiceEntry",
             Self::Policy(policy) => policy.name(),
         }
     }
@@ -79,7 +93,7 @@ impl Kind {
     pub fn is_namespaced(self) -> bool {
         match self {
             Self::Namespace | Self::Node => false,
-            Self::Pod | Self::Service | Self::EndpointSlice => true,
+            Self::Pod | Self::Service | Self::EndpointSlice | Self::ServiceEntry => true,
             Self::Policy(policy) => policy.is_namespaced(),
         }
     }

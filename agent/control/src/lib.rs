@@ -53,10 +53,14 @@ mod publisher;
 pub mod refusal;
 /// PURE: label selectors.
 pub mod selector;
+/// PURE: Istio's ServiceEntry.
+pub mod service_entry;
 /// PURE: the work of the EndpointSlice controller, where there is none.
 pub mod slices;
 /// PURE: which source, and what it has to say.
 pub mod source;
+/// PURE: who sees a service.
+mod visibility;
 
 pub use dns::DnsConfig;
 pub use enrolment::EnrolmentConfig;

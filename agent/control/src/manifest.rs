@@ -7,8 +7,10 @@ use std::fmt;
 
 use k8s_openapi::{
     api::{core::v1 as core, discovery::v1 as discovery},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
     serde::de::DeserializeOwned,
 };
+use serde::Deserialize;
 use serde_json::Value;
 use tracing::debug;
 
@@ -17,6 +19,7 @@ use crate::{
     object::Object,
     policy::Policy,
     printable::printable,
+    service_entry::ServiceEntry,
 };
 
 mod documents;
@@ -56,6 +59,12 @@ struct Item {
     /// The path of this item in its document, e.g. `items[2].`; empty for a document.
     path: String,
     value: Value,
+}
+
+/// Of an object only its metadata.
+#[derive(Deserialize)]
+struct Named {
+    metadata: ObjectMeta,
 }
 
 /// The objects of one file. Never fails as a whole: each document has its own result.
@@ -170,6 +179,10 @@ impl Item {
             Kind::Pod => Object::Pod(self.typed::<core::Pod>()?),
             Kind::Service => Object::Service(self.typed::<core::Service>()?),
             Kind::EndpointSlice => Object::EndpointSlice(self.typed::<discovery::EndpointSlice>()?),
+            Kind::ServiceEntry => {
+                let Named { metadata } = *self.typed::<Named>()?;
+                Object::ServiceEntry(Box::new(ServiceEntry::read(metadata, &self.value)))
+            }
             Kind::Policy(kind) => Object::Policy(Box::new(self.policy(kind)?)),
         };
         Ok(Manifest { document: self.document, object })

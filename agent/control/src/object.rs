@@ -11,6 +11,7 @@ use k8s_openapi::{
 use crate::{
     kind::{Kind, ObjectKey},
     policy::Policy,
+    service_entry::ServiceEntry,
 };
 
 /// One object, as its source gives it: nothing of it has been checked yet.
@@ -21,6 +22,7 @@ pub enum Object {
     Pod(Box<Pod>),
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
+    ServiceEntry(Box<ServiceEntry>),
     Policy(Box<Policy>),
 }
 
@@ -34,6 +36,7 @@ impl Object {
             Self::Pod(_) => Kind::Pod,
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
             Self::Policy(policy) => Kind::Policy(policy.kind),
         }
     }
@@ -45,6 +48,7 @@ impl Object {
             Self::Pod(object) => &object.metadata,
             Self::Service(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
+            Self::ServiceEntry(object) => &object.metadata,
             Self::Policy(object) => &object.metadata,
         }
     }

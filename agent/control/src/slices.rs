@@ -13,7 +13,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use crate::{index::SERVICE_NAME, kind::DEFAULT_NAMESPACE, object::Object};
+use crate::{field, index::SERVICE_NAME, kind::DEFAULT_NAMESPACE, object::Object};
 
 /// What the endpoints of one slice have in common. A port *name* may mean another number in each pod, so the numbers
 /// are part of it.
@@ -34,7 +34,7 @@ pub fn derive<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Vec<Object> 
                 let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
                 served.extend(service.map(|service| (namespace(&slice.metadata), service.as_str())));
             }
-            Object::Namespace(_) | Object::Node(_) | Object::Policy(_) => {}
+            Object::Namespace(_) | Object::Node(_) | Object::ServiceEntry(_) | Object::Policy(_) => {}
         }
     }
     let mut slices = Vec::new();
@@ -66,7 +66,7 @@ fn of_service<'a>(service: &Service, spec: &ServiceSpec, pods: impl Iterator<Ite
         for (ip, address_type) in addresses(pod) {
             if has_family(spec, address_type) {
                 let shape = SliceShape { address_type, ports: ports.clone() };
-                endpoints.entry(shape).or_default().push(endpoint(spec, pod, ip));
+                endpoints.entry(shape).or_default().push(endpoint(service, spec, pod, ip));
             }
         }
     }
@@ -97,7 +97,7 @@ fn slice(service: &Service, n: usize, shape: SliceShape, endpoints: Vec<Endpoint
     }))
 }
 
-fn endpoint(spec: &ServiceSpec, pod: &Pod, ip: String) -> Endpoint {
+fn endpoint(service: &Service, spec: &ServiceSpec, pod: &Pod, ip: String) -> Endpoint {
     let serving = is_ready(pod);
     let terminating = pod.metadata.deletion_timestamp.is_some();
     let ready = spec.publish_not_ready_addresses.unwrap_or_default() || serving && !terminating;
@@ -108,6 +108,7 @@ fn endpoint(spec: &ServiceSpec, pod: &Pod, ip: String) -> Endpoint {
             serving: Some(serving),
             terminating: Some(terminating),
         }),
+        hostname: hostname(service, pod),
         node_name: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         target_ref: Some(ObjectReference {
             kind: Some("Pod".to_owned()),
@@ -118,6 +119,14 @@ fn endpoint(spec: &ServiceSpec, pod: &Pod, ip: String) -> Endpoint {
         }),
         ..Endpoint::default()
     }
+}
+
+/// A pod has a name of its own below that of the service which it names as its subdomain. One that is none would have
+/// the whole slice refused.
+fn hostname(service: &Service, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let is_below = spec.subdomain.is_some() && spec.subdomain == service.metadata.name;
+    spec.hostname.clone().filter(|hostname| is_below && field::label("spec.hostname", hostname).is_ok())
 }
 
 /// Where each TCP port of the service leads in this pod. A named port that the pod does not have is left out.
@@ -166,7 +175,7 @@ fn has_family(spec: &ServiceSpec, family: &str) -> bool {
 }
 
 /// The condition `Ready`. By hand nobody writes conditions: then a pod is ready while it runs.
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let status = pod.status.as_ref();
     let conditions = status.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     match conditions.iter().find(|condition| condition.type_ == "Ready") {

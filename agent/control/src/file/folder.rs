@@ -1,10 +1,6 @@
 //! What a folder says, and what it said when it last made sense. PURE.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    mem,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 use model::Snapshot;
 use tracing::warn;
@@ -119,12 +115,10 @@ impl Folder {
         let objects: Vec<Object> = in_order.iter().map(|(_, held)| held.object.clone()).collect();
         let refusals = self.index.reset(&objects);
 
-        let refused = refusals.iter().filter(|refusal| !self.index.is_objection(refusal));
-        let refused: BTreeSet<&ObjectKey> = refused.map(|refusal| &refusal.object).collect();
         let mut last_good = mem::take(&mut self.taken);
         for object in objects {
             let key = object.key();
-            let taken = if refused.contains(&key) { last_good.remove(&key) } else { Some(object) };
+            let taken = if self.index.is_refused(&key) { last_good.remove(&key) } else { Some(object) };
             if let Some(object) = taken.filter(|_| self.index.contains(&key)) {
                 self.taken.insert(key, object);
             }

@@ -1,8 +1,8 @@
 //! One object in the index, of whatever kind.
 
 use super::{
-    Claim, IndexConfig, namespaces::NamespaceEntry, nodes, pods::PodEntry, policies::PolicyEntry,
-    services::ServiceEntry, slices::SliceEntry,
+    Claim, IndexConfig, hosts::HostsEntry, namespaces::NamespaceEntry, nodes, pods::PodEntry,
+    policies::PolicyEntry, services::KubernetesService, slices::SliceEntry,
 };
 use crate::{field, kind::ObjectKey, object::Object, refusal::Invalid};
 
@@ -11,8 +11,9 @@ pub(super) enum Entry {
     Namespace(NamespaceEntry),
     Node,
     Pod(PodEntry),
-    Service(ServiceEntry),
+    Service(KubernetesService),
     EndpointSlice(SliceEntry),
+    ServiceEntry(HostsEntry),
     Policy(PolicyEntry),
 }
 
@@ -40,10 +41,17 @@ impl Entry {
                 };
                 Self::Pod(PodEntry::parse(key.object_name(), pod, before, config)?)
             }
-            Object::Service(service) => Self::Service(ServiceEntry::parse(key.object_name(), service)?),
+            Object::Service(service) => {
+                let before = match before {
+                    Some(Self::Service(before)) => Some(before),
+                    _ => None,
+                };
+                Self::Service(KubernetesService::parse(key.object_name(), service, before)?)
+            }
             Object::EndpointSlice(slice) => {
                 Self::EndpointSlice(SliceEntry::parse(&key.object_name(), slice)?)
             }
+            Object::ServiceEntry(entry) => Self::ServiceEntry(HostsEntry::parse(key.object_name(), entry)?),
             Object::Policy(policy) => Self::Policy(PolicyEntry::parse(policy)),
         })
     }
@@ -53,7 +61,11 @@ impl Entry {
         match self {
             Self::Pod(pod) => pod.claims(),
             Self::Service(service) => service.claims(),
-            Self::Namespace(_) | Self::Node | Self::EndpointSlice(_) | Self::Policy(_) => Vec::new(),
+            Self::Namespace(_)
+            | Self::Node
+            | Self::EndpointSlice(_)
+            | Self::ServiceEntry(_)
+            | Self::Policy(_) => Vec::new(),
         }
     }
 
@@ -62,8 +74,10 @@ impl Entry {
         match self {
             Self::Namespace(namespace) => &namespace.objections,
             Self::Pod(pod) => &pod.objections,
+            Self::Service(service) => &service.objections,
+            Self::ServiceEntry(entry) => &entry.objections,
             Self::Policy(policy) => &policy.objections,
-            Self::Node | Self::Service(_) | Self::EndpointSlice(_) => &[],
+            Self::Node | Self::EndpointSlice(_) => &[],
         }
     }
 }

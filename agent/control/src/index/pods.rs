@@ -15,6 +15,7 @@ use crate::{
     exclusions::PodExclusions,
     field,
     refusal::Invalid,
+    slices,
 };
 
 /// The path of the pod's network namespace on its node, for want of a CNI that tells it.
@@ -42,10 +43,11 @@ pub(super) struct PodEntry {
     pub(super) redirection: Option<Arc<str>>,
     pub(super) dns: DnsWishes,
     pub(super) terminating: bool,
-    labels: BTreeMap<String, String>,
+    pub(super) is_ready: bool,
+    pub(super) labels: BTreeMap<String, String>,
     has_sidecar: bool,
     host_network: bool,
-    is_terminal: bool,
+    pub(super) is_terminal: bool,
 }
 
 // === impl PodEntry ===
@@ -98,6 +100,7 @@ impl PodEntry {
             redirection: annotations.get(REDIRECTION).map(|value| value.as_str().into()),
             dns,
             terminating: metadata.deletion_timestamp.is_some(),
+            is_ready: slices::is_ready(pod),
             labels: metadata.labels.clone().unwrap_or_default(),
             has_sidecar: annotations.contains_key(SIDECAR_STATUS),
             host_network,

@@ -11,10 +11,14 @@ use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use model::{Affinity, ObjectName};
+use model::{Affinity, ObjectName, Visibility};
 
 use super::Claim;
-use crate::{field, refusal::Invalid};
+use crate::{
+    field,
+    refusal::Invalid,
+    visibility::{EXPORT_TO, EXPORT_TO_FIELD, visibility},
+};
 
 /// `spec.clusterIP` of a headless service.
 const HEADLESS: &str = "None";
@@ -23,13 +27,17 @@ const AFFINITY_DEFAULT_SECONDS: i32 = 10_800;
 const AFFINITY_MAX_SECONDS: i32 = 86_400;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ServiceEntry {
+pub(super) struct KubernetesService {
     pub(super) name: ObjectName,
     pub(super) vips: Vec<IpAddr>,
     /// TCP only.
     pub(super) ports: Vec<PortEntry>,
     pub(super) affinity: Affinity,
     pub(super) node_local: bool,
+    /// It is only another name.
+    pub(super) external_name: Option<Arc<str>>,
+    pub(super) visibility: Visibility,
+    pub(super) objections: Vec<Invalid>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +48,18 @@ pub(super) struct PortEntry {
     pub(super) target: u16,
 }
 
-// === impl ServiceEntry ===
+// === impl KubernetesService ===
 
-impl ServiceEntry {
-    pub(super) fn parse(name: ObjectName, service: &Service) -> Result<Self, Invalid> {
+impl KubernetesService {
+    /// Of the version `before`, what stays in force where this one makes no sense.
+    pub(super) fn parse(name: ObjectName, service: &Service, before: Option<&Self>) -> Result<Self, Invalid> {
         let Some(spec) = &service.spec else { return Err(Invalid::new("spec", "is missing")) };
+        let annotations = field::or_empty(service.metadata.annotations.as_ref());
+        let (visibility, objection) = exported(&name.namespace, annotations, before);
         Ok(Self {
+            visibility,
+            objections: objection.into_iter().collect(),
+            external_name: external_name(spec)?,
             name,
             vips: vips(spec)?,
             ports: ports(spec)?,
@@ -56,6 +70,36 @@ impl ServiceEntry {
 
     pub(super) fn claims(&self) -> Vec<(Claim, &'static str)> {
         self.vips.iter().map(|vip| (Claim::Address(*vip), "spec.clusterIPs")).collect()
+    }
+}
+
+/// In the place of what makes no sense stays what it said before; if it never made sense, only its own namespace sees
+/// it: nobody shows more for a slip of the pen.
+fn exported(
+    own: &Arc<str>,
+    annotations: &BTreeMap<String, String>,
+    before: Option<&KubernetesService>,
+) -> (Visibility, Option<Invalid>) {
+    let Some(written) = annotations.get(EXPORT_TO) else { return (Visibility::Everywhere, None) };
+    visibility(EXPORT_TO_FIELD, written.split(','), own).map_or_else(
+        |Invalid { field, reason }| {
+            let (visibility, instead) = match before {
+                Some(before) => (before.visibility.clone(), "what it said before stays in force"),
+                None => (Visibility::Namespaces([own.clone()].into()), "only its own namespace sees it"),
+            };
+            (visibility, Some(Invalid::new(field, format_args!("{reason}; {instead}"))))
+        },
+        |visibility| (visibility, None),
+    )
+}
+
+fn external_name(spec: &ServiceSpec) -> Result<Option<Arc<str>>, Invalid> {
+    if spec.type_.as_deref() != Some("ExternalName") {
+        return Ok(None);
+    }
+    match spec.external_name.as_deref() {
+        None | Some("") => Err(Invalid::new("spec.externalName", "is missing")),
+        Some(name) => field::host("spec.externalName", name).map(Some),
     }
 }
 

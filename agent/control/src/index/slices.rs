@@ -36,6 +36,8 @@ pub(super) struct EndpointEntry {
     pub(super) state: EndpointState,
     pub(super) node: Option<Arc<str>>,
     pub(super) pod: Option<PodRef>,
+    /// Its own name below that of the service.
+    pub(super) hostname: Option<Arc<str>>,
 }
 
 /// `targetRef`, where it means a pod. A name without UID comes from manifests written by hand.
@@ -96,14 +98,17 @@ fn parse_ports(written: &[EndpointPort]) -> Result<Vec<SlicePort>, Invalid> {
 impl EndpointEntry {
     /// Only the first address means anything: Kubernetes gives the others no semantics.
     fn parse(n: usize, endpoint: &Endpoint, family: Family, namespace: &Arc<str>) -> Result<Self, Invalid> {
-        let Endpoint { addresses, conditions, node_name, target_ref, .. } = endpoint;
+        let Endpoint { addresses, conditions, hostname, node_name, target_ref, .. } = endpoint;
         let at = format!("endpoints[{n}].addresses[0]");
         let Some(address) = addresses.first() else { return Err(Invalid::new(at, "is missing")) };
         let ip = field::ip(&at, address)?;
         if family != Family::of(ip) {
             return Err(Invalid::new(at, format_args!("{ip} is not of the family that addressType says")));
         }
+        let hostname = hostname.as_deref().filter(|hostname| !hostname.is_empty());
+        let hostname_field = format_args!("endpoints[{n}].hostname");
         Ok(Self {
+            hostname: hostname.map(|name| field::label(hostname_field, name)).transpose()?,
             ip,
             state: state(conditions.as_ref()),
             node: node_name.as_deref().filter(|node| !node.is_empty()).map(Into::into),
@@ -117,6 +122,10 @@ fn state(conditions: Option<&EndpointConditions>) -> EndpointState {
     let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
     let serving = conditions.and_then(|c| c.serving).unwrap_or(ready);
     let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
+    state_of(ready, serving, terminating)
+}
+
+pub(super) fn state_of(ready: bool, serving: bool, terminating: bool) -> EndpointState {
     match (ready, serving, terminating) {
         (true, _, false) => EndpointState::Ready,
         (_, true, true) => EndpointState::Terminating,

@@ -14,16 +14,19 @@ use model::{
 use super::{
     IndexConfig,
     entry::Entry,
+    hosts::merge::Host,
     namespaces::NamespaceEntry,
     pods::PodEntry,
     policies::Policies,
-    services::{PortEntry, ServiceEntry},
+    services::{KubernetesService, PortEntry},
     slices::{EndpointEntry, PodRef, SliceEntry},
 };
 use crate::{
     enrolment::{self, PodFacts},
     kind::ObjectKey,
 };
+
+mod hosts;
 
 /// The entries by what they are looked up by.
 #[derive(Default)]
@@ -32,13 +35,16 @@ struct Join<'a> {
     pods: HashMap<&'a ObjectName, &'a PodEntry>,
     pod_by_uid: HashMap<&'a PodUid, &'a PodEntry>,
     pod_by_ip: HashMap<IpAddr, &'a PodEntry>,
-    services: Vec<&'a ServiceEntry>,
+    /// By namespace, in name order.
+    pods_in: HashMap<&'a str, Vec<&'a PodEntry>>,
+    services: Vec<&'a KubernetesService>,
     slices: HashMap<&'a ObjectName, Vec<&'a SliceEntry>>,
     policies: Policies<'a>,
 }
 
 pub(super) fn join(
     entries: &BTreeMap<ObjectKey, Entry>,
+    hosts: BTreeMap<ObjectName, Host<'_>>,
     config: &IndexConfig,
     version: u64,
 ) -> Arc<Snapshot> {
@@ -55,6 +61,9 @@ pub(super) fn join(
     }
     for service in &join.services {
         snapshot = snapshot.service(join.service(service, &config.dns.cluster_domain));
+    }
+    for (name, host) in &hosts {
+        snapshot = snapshot.service(join.host(name, host));
     }
     snapshot.build()
 }
@@ -77,7 +86,7 @@ impl<'a> Join<'a> {
                     }
                 }
                 Entry::Policy(policy) => join.policies.add(key, policy),
-                Entry::Node => {}
+                Entry::Node | Entry::ServiceEntry(_) => {}
             }
         }
         join
@@ -86,6 +95,7 @@ impl<'a> Join<'a> {
     fn add_pod(&mut self, pod: &'a PodEntry) {
         self.pods.insert(&pod.name, pod);
         self.pod_by_uid.insert(&pod.uid, pod);
+        self.pods_in.entry(&pod.name.namespace).or_default().push(pod);
         if pod.owns_addresses() {
             self.pod_by_ip.extend(pod.ips.iter().map(|ip| (*ip, pod)));
         }
@@ -130,8 +140,9 @@ impl<'a> Join<'a> {
         }
     }
 
-    fn service(&self, service: &ServiceEntry, cluster_domain: &str) -> Service {
-        let ServiceEntry { name, vips, ports, affinity, node_local } = service;
+    fn service(&self, service: &KubernetesService, cluster_domain: &str) -> Service {
+        let KubernetesService { name, vips, ports, affinity, node_local, external_name, visibility, .. } =
+            service;
         let slices = self.slices.get(name).map(Vec::as_slice).unwrap_or_default();
         let port = |port: &PortEntry| ServicePort {
             name: port.name.clone(),
@@ -142,7 +153,12 @@ impl<'a> Join<'a> {
         Service {
             vips: vips.clone(),
             ports: ports.iter().map(port).collect(),
-            discovery: if vips.is_empty() { Discovery::AsDialled } else { Discovery::Endpoints },
+            discovery: match vips.is_empty() && external_name.is_none() {
+                true => Discovery::AsDialled,
+                false => Discovery::Endpoints,
+            },
+            external_name: external_name.clone(),
+            visibility: visibility.clone(),
             affinity: *affinity,
             node_local: *node_local,
             ..Service::kubernetes(name.clone(), cluster_domain)
@@ -169,14 +185,14 @@ impl<'a> Join<'a> {
     }
 
     fn endpoint(&self, endpoint: &EndpointEntry, port: u16) -> Endpoint {
-        let EndpointEntry { ip, state, node, pod } = endpoint;
+        let EndpointEntry { ip, state, node, pod, hostname } = endpoint;
         let pod = self.pod_behind(*ip, pod.as_ref());
         Endpoint {
             addr: EndpointAddr(SocketAddr::new(*ip, port)),
             state: *state,
             node: node.clone().or_else(|| pod.and_then(|pod| pod.node.clone())),
             pod: pod.map(|pod| pod.uid.clone()),
-            hostname: None,
+            hostname: hostname.clone(),
         }
     }
 
@@ -204,4 +220,5 @@ fn merge(known: &mut Endpoint, other: &Endpoint) {
     }
     known.node = known.node.take().or_else(|| other.node.clone());
     known.pod = known.pod.take().or_else(|| other.pod.clone());
+    known.hostname = known.hostname.take().or_else(|| other.hostname.clone());
 }

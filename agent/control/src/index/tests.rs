@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod contradictions;
+mod hosts;
 mod namespaces;
 mod pods;
 mod policies;
@@ -90,6 +91,18 @@ fn pod_at(name: &str, ip: &str) -> String {
 
 fn service(name: &str, spec: &str) -> String {
     format!("{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{{spec}}}}}\n---\n")
+}
+
+fn entry(name: &str, spec: &str) -> String {
+    entry_with(name, "", spec)
+}
+
+/// With more metadata, and perhaps a status after the `spec`.
+fn entry_with(name: &str, metadata: &str, spec: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}, {metadata}}}, \
+         spec: {{{spec}}}}}\n---\n"
+    )
 }
 
 /// A slice of the service `cart`.

@@ -177,3 +177,18 @@ fn conditions() {
         assert_eq!((target.name.as_deref(), target.uid.as_deref()), (Some("a"), Some("u")));
     }
 }
+
+#[test]
+fn names_below_that_of_the_service() {
+    for (name, spec, expected) in [
+        ("of a StatefulSet", "hostname: cart-0, subdomain: cart", Some("cart-0")),
+        ("of another service", "hostname: cart-0, subdomain: other", None),
+        ("no subdomain", "hostname: cart-0", None),
+        ("no hostname", "subdomain: cart", None),
+        ("no name", "hostname: 'a b', subdomain: cart", None),
+    ] {
+        let pod = pod("a", &format!("{spec}, {}", container(8080)), "podIP: 192.0.2.1");
+        let slices = slices(&(service(CART) + &pod));
+        assert_eq!(slices[0].endpoints[0].hostname.as_deref(), expected, "{name}");
+    }
+}

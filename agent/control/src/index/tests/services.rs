@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use model::{Affinity, ServicePort};
+use model::{Affinity, ServicePort, Visibility};
 
 use super::{Applied, ip, service};
 
@@ -32,6 +32,53 @@ fn vips() {
     ] {
         let got = Applied::new(&service("cart", spec)).sound().service("cart").vips.clone();
         assert_eq!(got, vips.iter().map(|vip| ip(vip)).collect::<Vec<_>>(), "{spec}");
+    }
+}
+
+#[test]
+fn a_service_that_is_only_another_name() {
+    let spec = "type: ExternalName, externalName: WWW.Example.com., ports: [{port: 80}]";
+    let applied = Applied::new(&service("cart", spec)).sound();
+    let cart = applied.service("cart");
+    assert_eq!((cart.external_name.as_deref(), cart.is_headless()), (Some("www.example.com"), false));
+    for (spec, expected) in [
+        ("type: ExternalName", "is missing"),
+        ("type: ExternalName, externalName: 'a b'", "\"a b\" is not a name like www.example.com"),
+    ] {
+        let applied = Applied::new(&service("cart", spec));
+        assert_eq!(applied.refusal(), format!("Service default/cart: spec.externalName: {expected}"));
+    }
+}
+
+#[test]
+fn who_sees_a_service() {
+    let exported = |to: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: cart, annotations: \
+             {{networking.istio.io/exportTo: '{to}'}}}}, spec: {{clusterIP: 192.0.2.1}}}}\n---\n"
+        )
+    };
+    let only = |namespaces: &[&str]| Visibility::Namespaces(namespaces.iter().map(|&n| n.into()).collect());
+    for (name, yaml, expected, objection) in [
+        ("says nothing", service("cart", "clusterIP: 192.0.2.1"), Visibility::Everywhere, None),
+        ("two namespaces", exported("., bank"), only(&["bank", "default"]), None),
+        ("nobody", exported("~"), only(&[]), None),
+        ("never made sense", exported("Bank"), only(&["default"]), Some("only its own namespace sees it")),
+        (
+            "made sense before",
+            exported("bank") + &exported("*,bank"),
+            only(&["bank"]),
+            Some("what it said before stays in force"),
+        ),
+    ] {
+        let applied = Applied::new(&yaml);
+        assert_eq!(applied.service("cart").visibility, expected, "{name}");
+        let ends = |instead| applied.refusal().ends_with(instead);
+        assert!(
+            objection.map_or_else(|| applied.refusals.is_empty(), ends),
+            "{name}: {:?}",
+            applied.refusals
+        );
     }
 }
 

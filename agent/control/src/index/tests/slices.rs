@@ -167,3 +167,18 @@ fn what_makes_no_sense_names_the_field() {
         assert_eq!(Applied::new(&slice("a", rest)).refusal(), format!("EndpointSlice default/a: {refusal}"));
     }
 }
+
+#[test]
+fn endpoints_with_names_of_their_own() {
+    let headless = service("cart", "clusterIP: None, ports: [{port: 80}]");
+    let named =
+        |hostname: &str| v4(&format!("{{addresses: [192.0.2.1], hostname: {hostname}}}"), "{port: 80}");
+    let applied = Applied::new(&(headless.clone() + &slice("cart-1", &named("Cart-0")))).sound();
+    let snapshot = applied.snapshot();
+    let (service, ips) = snapshot.endpoints_of_host("cart-0.cart.default.svc.cluster.local").unwrap();
+    assert_eq!((&*service.name.name, ips), ("cart", &["192.0.2.1".parse().unwrap()][..]));
+    let applied = Applied::new(&(headless + &slice("cart-1", &named("a.b"))));
+    let expected =
+        "EndpointSlice default/cart-1: endpoints[0].hostname: \"a.b\" is more than one part of a name";
+    assert_eq!(applied.refusal(), expected);
+}

@@ -1,0 +1,411 @@
+use model::{Discovery, Registry, Service, Visibility};
+
+use super::{Applied, entry, entry_with, ip, pod, pod_at, service};
+
+const HTTPS: &str = "ports: [{number: 443, name: https, protocol: HTTPS}]";
+const STATIC: &str =
+    "ports: [{number: 443, name: https, protocol: TLS, targetPort: 8443}], resolution: STATIC";
+
+/// `port: endpoints and names` of each port, `!` where one is not ready.
+fn behind(service: &Service) -> String {
+    use model::EndpointState::{NotReady, Ready, Terminating};
+    let of_port = |port: &model::ServicePort| {
+        let endpoints = port.endpoints.iter().map(|endpoint| match endpoint.state {
+            Ready => endpoint.addr.to_string(),
+            Terminating => format!("{} ending", endpoint.addr),
+            NotReady => format!("{}!", endpoint.addr),
+        });
+        let names = port.names.iter().map(|name| format!("{}:{}", name.host, name.port));
+        let all: Vec<_> = endpoints.chain(names).collect();
+        format!("{}: {}", port.port, all.join(" ")).trim_end().to_owned()
+    };
+    service.ports.iter().map(of_port).collect::<Vec<_>>().join(", ")
+}
+
+/// What the index says at present, also of several objects together.
+fn said(applied: &Applied) -> Vec<String> {
+    applied.index.refusals().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn where_a_host_leads() {
+    let endpoints = "endpoints: [{address: 192.0.2.1}, {address: '2001:db8::1', ports: {https: 9443}}]";
+    for (name, spec, discovery, expected) in [
+        ("none", HTTPS.to_owned(), Discovery::AsDialled, "443:"),
+        (
+            "static",
+            format!("{STATIC}, {endpoints}"),
+            Discovery::Endpoints,
+            "443: 192.0.2.1:8443 [2001:db8::1]:9443",
+        ),
+        ("static without endpoints", STATIC.to_owned(), Discovery::Endpoints, "443:"),
+        (
+            "the same endpoint twice",
+            format!("{STATIC}, endpoints: [{{address: 192.0.2.1}}, {{address: 192.0.2.1}}]"),
+            Discovery::Endpoints,
+            "443: 192.0.2.1:8443",
+        ),
+        ("dns", format!("{HTTPS}, resolution: DNS"), Discovery::Dns, "443: www.example.com:443"),
+        (
+            "dns by other names",
+            format!("{HTTPS}, resolution: DNS_ROUND_ROBIN, endpoints: [{{address: EU.Example.com.}}]"),
+            Discovery::DnsRoundRobin,
+            "443: eu.example.com:443",
+        ),
+        (
+            "dns by names and addresses",
+            format!(
+                "{HTTPS}, resolution: DNS, endpoints: [{{address: a.example.com, ports: {{https: 8443}}}}, \
+                 {{address: 192.0.2.7}}]"
+            ),
+            Discovery::Dns,
+            "443: a.example.com:8443 192.0.2.7:443",
+        ),
+        ("dynamic", format!("{HTTPS}, resolution: DYNAMIC_DNS"), Discovery::DynamicDns, "443:"),
+        (
+            "udp is passed over",
+            "ports: [{number: 53, name: dns, protocol: UDP}, {number: 853, name: tls, protocol: tls}], \
+             resolution: DNS"
+                .to_owned(),
+            Discovery::Dns,
+            "853: www.example.com:853",
+        ),
+    ] {
+        let applied = Applied::new(&entry("www", &format!("hosts: [WWW.Example.com.], {spec}"))).sound();
+        let service = applied.service("www.example.com");
+        assert_eq!((behind(&service), service.discovery), (expected.to_owned(), discovery), "{name}");
+        assert_eq!((&*service.host, service.registry), ("www.example.com", Registry::ServiceEntry), "{name}");
+    }
+}
+
+#[test]
+fn pods_behind_a_host() {
+    let labelled = |name: &str, ip: &str, rest: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{app: db}}}}, \
+             status: {{podIP: {ip}, {rest}}}}}\n---\n"
+        )
+    };
+    let pods = labelled("a", "192.0.2.1", "phase: Running")
+        + &labelled("b", "192.0.2.2", "conditions: [{type: Ready, status: 'False'}]")
+        + &labelled("c", "192.0.2.3", "phase: Succeeded")
+        + &labelled("d", "''", "phase: Pending")
+        + &pod_at("other", "192.0.2.5");
+    let selector = "hosts: [db.internal], workloadSelector: {labels: {app: db}}";
+    for (name, spec, discovery, expected) in [
+        ("static", STATIC, Discovery::Endpoints, "443: 192.0.2.1:8443 192.0.2.2:8443!"),
+        ("as dialled", HTTPS, Discovery::AsDialled, "443: 192.0.2.1:443 192.0.2.2:443!"),
+    ] {
+        let applied = Applied::new(&(pods.clone() + &entry("db", &format!("{selector}, {spec}")))).sound();
+        let service = applied.service("db.internal");
+        assert_eq!((behind(&service), service.discovery), (expected.to_owned(), discovery), "{name}");
+        let first = service.ports[0].endpoints[0].pod.clone();
+        assert_eq!(first.as_ref().map(model::PodUid::as_str), Some("default.a"), "{name}");
+        let snapshot = applied.snapshot();
+        let headless = snapshot.headless_service("192.0.2.1:443".parse().unwrap());
+        assert_eq!(headless.is_some(), discovery == Discovery::AsDialled, "{name}");
+    }
+    let nobody = Applied::new(&entry("db", &format!("{selector}, {HTTPS}"))).sound();
+    assert_eq!(nobody.snapshot().services_of_any_address(443).count(), 0, "what selects no pod is nowhere");
+    let anywhere = Applied::new(&entry("any", &format!("hosts: [any.internal], {HTTPS}"))).sound();
+    assert_eq!(anywhere.snapshot().services_of_any_address(443).count(), 1);
+}
+
+#[test]
+fn what_may_be_dialled_for_a_host() {
+    let applied = Applied::new(&entry(
+        "www",
+        &format!(
+            "hosts: [a.example.com, '*.example.org', a.example.com], \
+             addresses: [203.0.113.1, 198.51.100.77/24, '2001:db8::/32'], {HTTPS}, exportTo: ['.', bank]"
+        ),
+    ))
+    .sound();
+    for host in ["a.example.com", "*.example.org"] {
+        let service = applied.service(host);
+        assert_eq!(service.vips, [ip("203.0.113.1")]);
+        let networks: Vec<_> = service.networks.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["198.51.100.0/24", "2001:db8::/32"]);
+        assert_eq!(service.visibility, Visibility::Namespaces(["bank".into(), "default".into()].into()));
+    }
+    let snapshot = applied.snapshot();
+    assert_eq!(snapshot.services_at(ip("198.51.100.9")).count(), 2);
+    assert_eq!(snapshot.services_of_host("*.example.org").count(), 1);
+}
+
+#[test]
+fn entries_that_make_no_sense() {
+    let host = "hosts: [a.example.com]";
+    for (spec, expected) in [
+        (String::new(), "spec.hosts: is missing"),
+        ("hosts: []".to_owned(), "spec.hosts: is missing"),
+        (
+            "hosts: ['*']".to_owned(),
+            "spec.hosts[0]: stands for every name; say those below which domain, as *.example.com does",
+        ),
+        ("hosts: [a b]".to_owned(), "spec.hosts[0]: \"a b\" is not a name like www.example.com"),
+        ("hosts: [7]".to_owned(), "spec.hosts[0]: invalid type: integer `7`, expected a string"),
+        (format!("{host}, addresses: [bad]"), "spec.addresses[0]: \"bad\" is not an IP address"),
+        (
+            format!("{host}, addresses: [10.0.0.0/33]"),
+            "spec.addresses[0]: \"10.0.0.0/33\" has more bits than the 32 of such an address",
+        ),
+        (
+            format!("{host}, addresses: [10.0.0.0/8], resolution: DNS"),
+            "spec.addresses[0]: 10.0.0.0/8 is a network, which only NONE and STATIC may have",
+        ),
+        (
+            format!("{host}, resolution: MAGIC"),
+            "spec.resolution: \"MAGIC\" is not one of NONE, STATIC, DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS",
+        ),
+        (
+            format!("{host}, ports: [{{number: 0, name: a}}]"),
+            "spec.ports[0].number: 0 is not a port, 1 to 65535",
+        ),
+        (
+            format!("{host}, ports: [{{number: 1, name: a}}, {{number: 1, name: b}}]"),
+            "spec.ports[1].number: 1 is also that of spec.ports[0]",
+        ),
+        (
+            format!("{host}, ports: [{{number: 1, name: a, protocol: QUIC}}]"),
+            "spec.ports[0].protocol: \"QUIC\" is not one of TCP, HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, TLS, MONGO, \
+             REDIS, MYSQL, THRIFT, UDP",
+        ),
+        (
+            format!("{host}, {STATIC}, endpoints: [{{address: 'unix:///run/a'}}]"),
+            "spec.endpoints[0].address: unix:///run/a is a socket in one pod, which a proxy for all cannot reach",
+        ),
+        (
+            format!("{host}, {STATIC}, endpoints: [{{address: a.example.com}}]"),
+            "spec.endpoints[0].address: \"a.example.com\" is not an IP address",
+        ),
+        (
+            format!("{host}, {STATIC}, endpoints: [{{address: 192.0.2.1, ports: {{http: 80}}}}]"),
+            "spec.endpoints[0].ports: \"http\" is the name of none of spec.ports",
+        ),
+        (
+            format!("{host}, {HTTPS}, endpoints: [{{address: 192.0.2.1}}]"),
+            "spec.endpoints: are never dialled, for the resolution is NONE or DYNAMIC_DNS",
+        ),
+        (
+            "hosts: ['*.example.com'], resolution: DNS".to_owned(),
+            "spec.hosts[0]: *.example.com cannot be looked up: give endpoints, or DYNAMIC_DNS",
+        ),
+        (
+            format!("{host}, {STATIC}, workloadSelector: {{}}"),
+            "spec.workloadSelector.labels: is missing: it would select every pod",
+        ),
+        (
+            format!(
+                "{host}, {STATIC}, workloadSelector: {{labels: {{a: b}}}}, endpoints: [{{address: 192.0.2.1}}]"
+            ),
+            "spec.workloadSelector: stands beside spec.endpoints",
+        ),
+        (
+            format!("{host}, resolution: DNS, workloadSelector: {{labels: {{a: b}}}}"),
+            "spec.workloadSelector: selects pods, whose addresses are known; the resolution must be STATIC or NONE",
+        ),
+        (
+            format!("{host}, exportTo: [Bank]"),
+            "spec.exportTo: \"Bank\" is not one of ., *, ~ and the name of a namespace",
+        ),
+    ] {
+        let good = Applied::new(&entry("www", "hosts: [good.example.com]")).sound();
+        let applied = good.and(&entry("www", &spec));
+        assert_eq!(applied.refusal(), format!("ServiceEntry default/www: {expected}"), "{spec}");
+        assert_eq!(
+            &*applied.service("good.example.com").host,
+            "good.example.com",
+            "{spec}: the last good one"
+        );
+    }
+}
+
+#[test]
+fn several_entries_of_one_host() {
+    let host = "hosts: [www.example.com]";
+    let old = "creationTimestamp: '2020-01-01T00:00:00Z'";
+    let new = "creationTimestamp: '2021-01-01T00:00:00Z'";
+    let https = |ip: &str| format!("{host}, addresses: [{ip}], {STATIC}, endpoints: [{{address: {ip}}}]");
+    let http = format!(
+        "{host}, addresses: [203.0.113.3], ports: [{{number: 80, name: http}}], resolution: STATIC, \
+         endpoints: [{{address: 203.0.113.3}}]"
+    );
+    for (name, first, second, addresses, expected, objections) in [
+        (
+            "different ports",
+            entry_with("a", new, &https("203.0.113.1")),
+            entry_with("b", old, &http),
+            &["203.0.113.3", "203.0.113.1"][..],
+            "80: 203.0.113.3:80, 443: 203.0.113.1:8443",
+            &[][..],
+        ),
+        (
+            "the oldest wins a port",
+            entry_with("a", new, &https("203.0.113.1")),
+            entry_with("b", old, &https("203.0.113.2")),
+            &["203.0.113.2", "203.0.113.1"],
+            "443: 203.0.113.2:8443",
+            &[
+                "ServiceEntry default/a: spec.ports[0]: 443 of www.example.com is already that of ServiceEntry \
+               default/b; that holds",
+            ],
+        ),
+        (
+            "as old, by name",
+            entry_with("b", old, &https("203.0.113.2")),
+            entry_with("a", old, &https("203.0.113.1")),
+            &["203.0.113.1", "203.0.113.2"],
+            "443: 203.0.113.1:8443",
+            &[
+                "ServiceEntry default/b: spec.ports[0]: 443 of www.example.com is already that of ServiceEntry \
+               default/a; that holds",
+            ],
+        ),
+        (
+            "twice the same",
+            entry("a", &https("203.0.113.1")),
+            entry("b", &https("203.0.113.1")),
+            &["203.0.113.1"],
+            "443: 203.0.113.1:8443",
+            &[],
+        ),
+        (
+            "another resolution",
+            entry("a", &https("203.0.113.1")),
+            entry("b", &format!("{host}, addresses: [203.0.113.9], resolution: DNS")),
+            &["203.0.113.1"],
+            "443: 203.0.113.1:8443",
+            &[
+                "ServiceEntry default/b: spec.resolution: differs from that of ServiceEntry default/a, which has \
+               www.example.com, too; here that host is left out",
+            ],
+        ),
+        (
+            "other namespaces",
+            entry("a", &format!("{}, exportTo: ['.']", https("203.0.113.1"))),
+            entry("b", &http),
+            &["203.0.113.1", "203.0.113.3"],
+            "443: 203.0.113.1:8443, 80: 203.0.113.3:80",
+            &[
+                "ServiceEntry default/b: spec.exportTo: differs from that of ServiceEntry default/a, which has \
+               www.example.com, too; that holds",
+            ],
+        ),
+    ] {
+        let applied = Applied::new(&(first + &second));
+        let service = applied.service("www.example.com");
+        assert_eq!(service.vips, addresses.iter().map(|a| ip(a)).collect::<Vec<_>>(), "{name}");
+        assert_eq!(behind(&service), expected, "{name}");
+        assert_eq!(said(&applied), objections, "{name}");
+    }
+}
+
+#[test]
+fn an_address_that_is_anothers_is_left_out() {
+    let entry = |name: &str| {
+        entry(name, &format!("hosts: [{name}.example.com], addresses: [203.0.113.1, 192.0.2.1], {HTTPS}"))
+    };
+    for (name, other, holder) in [
+        ("of a service", service("cart", "clusterIP: 192.0.2.1"), "Service default/cart"),
+        ("of a pod", pod("cart", "status: {podIP: 192.0.2.1}"), "Pod default/cart"),
+    ] {
+        // Whichever comes first.
+        for yaml in [other.clone() + &entry("a"), entry("a") + &other] {
+            let applied = Applied::new(&yaml).sound();
+            assert_eq!(applied.service("a.example.com").vips, [ip("203.0.113.1")], "{name}");
+            let reason = format!("address 192.0.2.1 is already that of {holder}; it is left out");
+            let said = said(&applied);
+            assert_eq!(said, [format!("ServiceEntry default/a: spec.addresses[1]: {reason}")], "{name}");
+        }
+    }
+    let both = Applied::new(&(entry("a") + &entry("b"))).sound();
+    assert_eq!(both.snapshot().services_at(ip("192.0.2.1")).count(), 2, "entries may share one");
+    assert_eq!(said(&both), [""; 0]);
+}
+
+#[test]
+fn a_host_that_is_called_like_a_service_is_left_out() {
+    let yaml = service("cart", "clusterIP: 192.0.2.1") + &entry("a", &format!("hosts: [cart], {HTTPS}"));
+    let applied = Applied::new(&yaml).sound();
+    assert_eq!(applied.service("cart").registry, Registry::Kubernetes);
+    let expected = "spec.hosts[0]: cart is the name of Service default/cart; it is left out";
+    assert_eq!(said(&applied), [format!("ServiceEntry default/a: {expected}")]);
+}
+
+#[test]
+fn addresses_that_are_recorded_in_the_status() {
+    let status = |spec: &str, status: &str| {
+        format!("hosts: [a.example.com], {spec}}}, status: {{addresses: [{status}]")
+    };
+    let recorded = "{value: 240.240.0.7, host: a.example.com}, {value: '2001:2::7', host: A.example.com.}";
+    for (name, metadata, spec, written, expected, objections) in [
+        ("adopted", "", "resolution: DNS", recorded, &["240.240.0.7", "2001:2::7"][..], &[][..]),
+        ("of another host", "", "resolution: DNS", "{value: 240.240.0.7, host: b.example.com}", &[], &[]),
+        ("not eligible", "", "resolution: NONE", recorded, &[], &[]),
+        (
+            "not wanted",
+            "labels: {networking.istio.io/enable-autoallocate-ip: 'False'}",
+            "resolution: DNS",
+            recorded,
+            &[],
+            &[],
+        ),
+        (
+            "no address",
+            "",
+            "resolution: DNS",
+            "{value: bad, host: a.example.com}, {value: 240.240.0.8}",
+            &[],
+            &[
+                "status.addresses[0].value: \"bad\" is not an IP address; it is left out",
+                "status.addresses[1].host: \"\" is not a name like www.example.com; it is left out",
+            ],
+        ),
+        (
+            "a pod's",
+            "",
+            "resolution: DNS",
+            "{value: 192.0.2.1, host: a.example.com}",
+            &[],
+            &[
+                "status.addresses[0].value: address 192.0.2.1 is already that of Pod default/p; it is left out",
+            ],
+        ),
+        (
+            "another's by its spec",
+            "",
+            "resolution: DNS",
+            "{value: 203.0.113.9, host: a.example.com}",
+            &[],
+            &[
+                "status.addresses[0].value: address 203.0.113.9 is already that of ServiceEntry default/z; it is left \
+               out",
+            ],
+        ),
+        (
+            "another's by its status",
+            "creationTimestamp: '2021-01-01T00:00:00Z'",
+            "resolution: DNS",
+            "{value: 240.240.9.9, host: a.example.com}",
+            &[],
+            &[
+                "status.addresses[0].value: address 240.240.9.9 is already that of host default/q.example.com; it is \
+               left out",
+            ],
+        ),
+    ] {
+        let others = pod_at("p", "192.0.2.1")
+            + &entry("z", "hosts: [z.example.com], addresses: [203.0.113.9]")
+            + &entry(
+                "q",
+                "hosts: [q.example.com], resolution: DNS}, status: {addresses: [{value: 240.240.9.9, host: \
+                 q.example.com}]",
+            );
+        let applied = Applied::new(&(others + &entry_with("a", metadata, &status(spec, written))));
+        let expected: Vec<_> = expected.iter().map(|address| ip(address)).collect();
+        assert_eq!(applied.service("a.example.com").allocated, expected, "{name}");
+        let objections: Vec<_> = objections.iter().map(|o| format!("ServiceEntry default/a: {o}")).collect();
+        assert_eq!(said(&applied), objections, "{name}");
+    }
+}
