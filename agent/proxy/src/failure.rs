@@ -57,9 +57,13 @@ impl Failure {
         match self {
             Self::OwnListener { .. } => Reason::OwnListener,
             Self::OwnConnection { .. } => Reason::OwnConnection,
-            Self::Refused { because: Refusal::UnknownPort, .. } => Reason::UnknownPort,
-            Self::Refused { because: Refusal::NoEndpoint, .. } => Reason::NoEndpoint,
-            Self::Refused { because: Refusal::NoLocalEndpoint, .. } => Reason::NoLocalEndpoint,
+            Self::Refused { because, .. } => match because {
+                Refusal::UnknownPort => Reason::UnknownPort,
+                Refusal::NoEndpoint => Reason::NoEndpoint,
+                Refusal::NoLocalEndpoint => Reason::NoLocalEndpoint,
+                Refusal::DynamicDns => Reason::DynamicDns,
+                Refusal::NotRegistered => Reason::NotRegistered,
+            },
             Self::NoSourcePort { .. } => Reason::NoSourcePort,
             Self::OverLimit { because, .. } => match because.exceeded {
                 Exceeded::Pod => Reason::PodLimit,

@@ -41,6 +41,10 @@ reasons! {
     UnknownPort = "unknown-port",
     NoEndpoint = "no-endpoint",
     NoLocalEndpoint = "no-local-endpoint",
+    /// The service stands for many names, and the proxy does not know which of them the client asked for.
+    DynamicDns = "dynamic-dns",
+    /// No service has the address, and the client's outbound traffic policy is `REGISTRY_ONLY`.
+    NotRegistered = "not-registered",
     /// The application dialled a listener of the proxy.
     OwnListener = "own-listener",
     /// A connection that the proxy opened came back to it.

@@ -2,8 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use model::{Affinity, EndpointAddr, Pod, PodUid, Service, Snapshot};
-use route::{Candidates, Journey, Resolution, Via, Way, select, way};
+use model::{Affinity, EndpointAddr, OutboundPolicy, Pod, PodUid, Service, Snapshot};
+use route::{Candidates, Client, Journey, Refusal, Resolution, Via, Way, select, way};
 
 use crate::{
     affinity::Key,
@@ -40,17 +40,22 @@ pub(crate) fn resolve(addressed: Addressed) -> Result<Routed, Failure> {
     live.reached(Stage::Resolve);
     let snapshot = shared.snapshot();
 
-    let (endpoint, service) = match route::resolve(&snapshot, &shared.node, addressed.original_dst) {
+    let client = client(connection, &snapshot);
+    let (endpoint, service) = match route::resolve(&snapshot, client, addressed.original_dst) {
         Resolution::Service { service, port, candidates } => {
             live.reached(Stage::Select);
             let endpoint = choose(connection, addressed.client_addr().ip(), service, port, &candidates);
             (endpoint, Some(service.name.clone()))
         }
         Resolution::Pod { pod: _, endpoint, service } => (endpoint, service.cloned()),
-        Resolution::Passthrough { endpoint } => (endpoint, None),
-        Resolution::Refuse { service, port: _, because } => {
+        Resolution::Passthrough { endpoint, service } => (endpoint, service.cloned()),
+        Resolution::Names { service, .. } => {
             live.learn(|facts| facts.service = Some(service.name.clone()));
-            return Err(Failure::Refused { addr: addressed.original_dst, because });
+            return Err(Failure::Refused { addr: addressed.original_dst, because: Refusal::NoEndpoint });
+        }
+        Resolution::Refuse { dialled, service, because } => {
+            live.learn(|facts| facts.service = service.map(|service| service.name.clone()));
+            return Err(Failure::Refused { addr: dialled, because });
         }
     };
     live.learn(|facts| {
@@ -61,6 +66,20 @@ pub(crate) fn resolve(addressed: Addressed) -> Result<Routed, Failure> {
     let path = path(&addressed, &snapshot, endpoint);
     let load = shared.loads.add(endpoint);
     Ok(Routed { addressed, endpoint, path, load })
+}
+
+/// The pod that dialled. One that the snapshot no longer has is being released: what it dials until then passes, as it
+/// will when nothing of ours is left in it.
+fn client<'a>(connection: &'a Connection, snapshot: &'a Snapshot) -> Client<'a> {
+    let Connection { shared, pod, .. } = connection;
+    match snapshot.pod(&pod.uid) {
+        Some(known) => Client::pod(known, &shared.node),
+        None => Client {
+            node: &shared.node,
+            namespace: &pod.name.namespace,
+            outbound_policy: OutboundPolicy::AllowAny,
+        },
+    }
 }
 
 fn choose(
