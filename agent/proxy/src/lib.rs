@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! outbound  accept → original_dst → resolve → select → deliver | forward → copy → record
+//!                                     └──────→ names → race ┘
 //! inbound   accept → original_dst → deliver → copy → record
 //! ```
 //!
@@ -38,6 +39,7 @@ mod copy;
 mod deliver;
 mod forward;
 mod original_dst;
+mod reach;
 mod record;
 mod resolve;
 
@@ -55,7 +57,9 @@ mod limits;
 mod load;
 mod lock;
 mod meter;
+mod names;
 mod pods;
+mod race;
 mod refusals;
 mod seldom;
 mod shared;

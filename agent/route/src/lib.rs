@@ -22,5 +22,5 @@ pub mod way;
 pub use client::Client;
 pub use refusal::Refusal;
 pub use resolve::{Resolution, resolve};
-pub use select::{Candidates, select};
+pub use select::{Candidates, less_loaded, select};
 pub use way::{Journey, SameNode, Via, Way, way};
