@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use capture::Steering;
 use control::{EnrolmentConfig, IndexConfig, enrolment::EnablementSelector};
 use jiff::SignedDuration;
-use model::WhenAgentDown;
+use model::{OutboundPolicy, WhenAgentDown};
 use proxy::ProxyConfig;
 use route::SameNode;
 use serde::Deserialize;
@@ -50,6 +50,9 @@ pub use self::{cni::Cni, dns::Dns, exclusions::Exclusions, quantity::Quantity};
 /// same-node: auto                   # how captured pods of the node reach each other: direct, in one proxy hop that
 ///                                   # no network policy sees; over the wire, where policies act; auto is wire if a
 ///                                   # policy may select either pod, else direct
+/// outbound-traffic-policy: ALLOW_ANY # what becomes of connections to an address and port that no service has, nor a pod,
+///                                   # in namespaces without the annotation millstream.dev/outbound-traffic-policy:
+///                                   # ALLOW_ANY, they pass to where they were dialled; REGISTRY_ONLY, they are refused
 /// probes: kubelet                   # whose connections from the node to its captured pods pass without the proxy, agent or
 ///                                   # not: kubelet, a root process named kubelet, kubelite, k3s, k3s-server or k3s-agent in
 ///                                   # the agent's network and PID namespaces and in no pod's cgroup; node, every process in
@@ -88,6 +91,8 @@ pub struct Config {
     pub canary: Canary,
     #[serde(rename = "same-node")]
     pub same_node: SameNode,
+    #[serde(rename = "outbound-traffic-policy")]
+    pub outbound_traffic_policy: OutboundPolicy,
     pub probes: Probes,
     pub dns: Dns,
     pub metrics: Metrics,
@@ -231,6 +236,7 @@ impl Config {
             enrolment: self.enrolment()?,
             exclusions: self.exclusions.config()?,
             dns: self.dns.config()?,
+            outbound_policy: self.outbound_traffic_policy,
             ..IndexConfig::default()
         })
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Enrolment, ExistingConnections, Uncaptured, WhenAgentDown};
+use model::{Enrolment, ExistingConnections, OutboundPolicy, Uncaptured, WhenAgentDown};
 use serde::Deserialize;
 
 use crate::{
@@ -20,6 +20,8 @@ pub const WHEN_AGENT_DOWN: &str = "millstream.dev/when-agent-down";
 /// On a pod or, for all that do not say it themselves, on a namespace: what becomes of the connections that are
 /// there when a pod is captured.
 pub const EXISTING_CONNECTIONS: &str = "millstream.dev/existing-connections";
+/// On a namespace: what becomes of its captured pods' connections to addresses that no service has.
+pub const OUTBOUND_POLICY: &str = "millstream.dev/outbound-traffic-policy";
 /// Written by the sidecar injector; its presence decides, not its value.
 pub(crate) const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
 
@@ -116,6 +118,21 @@ pub(crate) fn when_agent_down(
         Some(other) => Err(Invalid::new(
             format_args!("metadata.annotations[{WHEN_AGENT_DOWN}]"),
             format_args!("{other:?} is not one of closed, open; closed is used"),
+        )),
+    }
+}
+
+/// `None` where nothing is said. An unknown value is refused, and with it what the registry does not know.
+pub(crate) fn outbound_policy(
+    annotations: &BTreeMap<String, String>,
+) -> Result<Option<OutboundPolicy>, Invalid> {
+    match annotations.get(OUTBOUND_POLICY).map(String::as_str) {
+        None => Ok(None),
+        Some("ALLOW_ANY") => Ok(Some(OutboundPolicy::AllowAny)),
+        Some("REGISTRY_ONLY") => Ok(Some(OutboundPolicy::RegistryOnly)),
+        Some(other) => Err(Invalid::new(
+            format_args!("metadata.annotations[{OUTBOUND_POLICY}]"),
+            format_args!("{other:?} is not one of ALLOW_ANY, REGISTRY_ONLY; REGISTRY_ONLY is used"),
         )),
     }
 }

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use model::Snapshot;
+use model::{OutboundPolicy, Snapshot};
 
 use crate::{
     dns::DnsConfig,
@@ -54,6 +54,8 @@ pub struct IndexConfig {
     pub enrolment: EnrolmentConfig,
     pub exclusions: ExclusionConfig,
     pub dns: DnsConfig,
+    /// Of namespaces without the annotation `millstream.dev/outbound-traffic-policy`.
+    pub outbound_policy: OutboundPolicy,
     /// Whether the annotation `millstream.dev/netns` of a pod is believed: it lets the author of a pod choose a path
     /// on the node.
     pub honour_netns_annotation: bool,
@@ -88,8 +90,8 @@ impl Index {
     /// # Errors
     ///
     /// The object is refused and its last good version stays. Exceptions, all reported the same: unknown values of
-    /// `millstream.dev/when-agent-down` and `millstream.dev/existing-connections` are taken for `closed` and `keep`,
-    /// those of `millstream.dev/exclude-…` for the last good ones, and a policy that makes no sense is taken to select
+    /// `millstream.dev/when-agent-down`, `millstream.dev/existing-connections` and
+    /// `millstream.dev/outbound-traffic-policy` are taken for `closed`, `keep` and `REGISTRY_ONLY`, those of `millstream.dev/exclude-…` for the last good ones, and a policy that makes no sense is taken to select
     /// all that it could.
     pub fn apply(&mut self, object: &Object) -> Result<(), Refusal> {
         let Parsed { key, entry } = self.parse(object);

@@ -18,7 +18,7 @@ pub use cidr::Cidr;
 pub use exclusions::{Excluded, Exclusion, ExclusionList, Exclusions, Origin, Ports};
 pub use marks::Marks;
 pub use name::{ObjectName, PodUid};
-pub use pod::{Enrolment, ExistingConnections, Pod, PodDns, Uncaptured, WhenAgentDown};
+pub use pod::{Enrolment, ExistingConnections, OutboundPolicy, Pod, PodDns, Uncaptured, WhenAgentDown};
 pub use service::{
     Affinity, Discovery, Endpoint, EndpointState, NamedEndpoint, Registry, Service, ServicePort, Visibility,
 };

@@ -36,6 +36,19 @@ pub struct Pod {
     /// The annotation `ambient.istio.io/redirection`: what the cluster was told last of its capture.
     pub redirection: Option<Arc<str>>,
     pub dns: PodDns,
+    pub outbound_policy: OutboundPolicy,
+}
+
+/// What becomes of a connection to an address that the cluster's registry does not know: Istio's
+/// `outboundTrafficPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OutboundPolicy {
+    /// It passes to where it was dialled.
+    #[default]
+    AllowAny,
+    /// It is refused.
+    RegistryOnly,
 }
 
 /// What becomes of the pod's DNS queries.
@@ -160,6 +173,17 @@ impl fmt::Display for WhenAgentDown {
         f.write_str(match self {
             Self::Closed => "closed",
             Self::Open => "open",
+        })
+    }
+}
+
+// === impl OutboundPolicy ===
+
+impl fmt::Display for OutboundPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AllowAny => "ALLOW_ANY",
+            Self::RegistryOnly => "REGISTRY_ONLY",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Services and the endpoints that serve them.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -175,5 +175,14 @@ impl Visibility {
             Self::Everywhere => true,
             Self::Namespaces(namespaces) => namespaces.contains(namespace),
         }
+    }
+}
+
+// === impl NamedEndpoint ===
+
+impl fmt::Display for NamedEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }

@@ -1,6 +1,6 @@
 //! What the operator can set.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use model::Marks;
 use route::SameNode;
@@ -31,6 +31,8 @@ pub struct ProxyConfig {
     /// How many clients of services with `sessionAffinity: ClientIP` are remembered; beyond it the one that
     /// was seen longest ago is forgotten.
     pub max_affinities: usize,
+    /// The name servers that are asked for endpoints that are names; none: those of the agent's `/etc/resolv.conf`.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 /// The soft limit that a process has where nobody has set another.
@@ -55,6 +57,7 @@ impl ProxyConfig {
             // Istio's.
             dns_ttl: 30,
             max_affinities: 65_536,
+            resolvers: Vec::new(),
         }
     }
 }

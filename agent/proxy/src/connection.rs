@@ -47,6 +47,14 @@ pub(crate) struct Addressed {
     pub(crate) claim: Option<Claim>,
 }
 
+/// The server's end of a connection, for one whose client waits.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    pub(crate) server: Stream,
+    pub(crate) applications: Vec<Application>,
+    pub(crate) held: Held,
+}
+
 /// A connection whose two sockets are connected. The sockets are dropped first, then what was held for them.
 #[derive(Debug)]
 pub(crate) struct Connected {
@@ -62,9 +70,17 @@ pub(crate) struct Connected {
 pub(crate) struct Held {
     #[expect(dead_code, reason = "held for its drop")]
     pub(crate) claim: Option<Claim>,
-    #[expect(dead_code, reason = "held for its drop")]
     pub(crate) presence: Option<Presence>,
     pub(crate) load: Option<Load>,
+}
+
+// === impl Reached ===
+
+impl Reached {
+    pub(crate) fn of(self, addressed: Addressed) -> Connected {
+        let Self { server, applications, held } = self;
+        Connected { server, addressed, applications, held }
+    }
 }
 
 // === impl Addressed ===

@@ -98,8 +98,8 @@ pub(crate) struct Facts {
     pub(crate) upstream: Option<EndpointAddr>,
     pub(crate) upstream_workload: Option<ObjectName>,
     pub(crate) via: Option<Via>,
-    /// The pod in whose namespace it is delivered.
-    pub(crate) delivered_in: Option<PodUid>,
+    /// The pod in whose namespace it is delivered; several only while it is tried which endpoint accepts first.
+    pub(crate) delivered_in: Vec<PodUid>,
 }
 
 // === impl Connections ===
@@ -177,7 +177,7 @@ impl Live {
 
     /// Whether it needs the namespace of this pod.
     pub(crate) fn involves(&self, uid: &PodUid) -> bool {
-        self.pod_uid == *uid || lock(&self.facts).delivered_in.as_ref() == Some(uid)
+        self.pod_uid == *uid || lock(&self.facts).delivered_in.contains(uid)
     }
 
     /// Has its task end it.
@@ -244,7 +244,7 @@ impl Facts {
             upstream: None,
             upstream_workload: None,
             via: None,
-            delivered_in: None,
+            delivered_in: Vec::new(),
         }
     }
 }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    connection::{Addressed, Connected, Connection, Held},
+    connection::{Addressed, Connection, Held, Reached},
     connections::Stage,
     end::End,
     failure::Failure,
@@ -27,23 +27,22 @@ const IMPATIENT_TRIES: usize = 3;
 const PORT_TRIES: usize = 128;
 
 pub(crate) async fn deliver(
-    addressed: Addressed,
+    addressed: &Addressed,
     to: &Arc<OpenPod>,
     presence: Option<Presence>,
     endpoint: EndpointAddr,
     wanted: Wanted,
-) -> Result<Connected, Failure> {
+) -> Result<Reached, Failure> {
     let connection = &addressed.connection;
     connection.live.reached(Stage::Deliver);
-    let connecting = connect(connection, to, endpoint, wanted);
-    let (server, claim) = addressed.while_client_waits(connecting).await?;
+    let (server, claim) = connect(connection, to, endpoint, wanted).await?;
 
     let served =
         Application { pod: Arc::clone(to), local: endpoint.0, remote: claim.tuple.client, far: End::Client };
     let mut applications = vec![served];
     applications.extend(addressed.dialler());
     let held = Held { claim: Some(claim), presence, load: None };
-    Ok(Connected { server, addressed, applications, held })
+    Ok(Reached { server, applications, held })
 }
 
 async fn connect(

@@ -1,6 +1,6 @@
 //! How a connection can fail, and the reason that each failure is counted under.
 
-use std::{error::Error, io, net::IpAddr, time::Duration};
+use std::{error::Error, io, net::IpAddr, sync::Arc, time::Duration};
 
 use model::{EndpointAddr, ObjectName, OriginalDst};
 use nix::errno::Errno;
@@ -21,6 +21,10 @@ pub(crate) enum Failure {
     OwnConnection { addr: OriginalDst },
     #[error("{addr}: {because}")]
     Refused { addr: OriginalDst, because: Refusal },
+    #[error("{servers} knows no address of {host} in a family that the pod has")]
+    NameUnknown { host: Arc<str>, servers: Arc<str> },
+    #[error("cannot resolve {host}: {because}")]
+    ResolverFailed { host: Arc<str>, because: Arc<str> },
     #[error("every source port from {client} to {endpoint} is in use")]
     NoSourcePort { client: IpAddr, endpoint: EndpointAddr },
     #[error("pod {pod} may not have another connection: {because}")]
@@ -57,9 +61,15 @@ impl Failure {
         match self {
             Self::OwnListener { .. } => Reason::OwnListener,
             Self::OwnConnection { .. } => Reason::OwnConnection,
-            Self::Refused { because: Refusal::UnknownPort, .. } => Reason::UnknownPort,
-            Self::Refused { because: Refusal::NoEndpoint, .. } => Reason::NoEndpoint,
-            Self::Refused { because: Refusal::NoLocalEndpoint, .. } => Reason::NoLocalEndpoint,
+            Self::Refused { because, .. } => match because {
+                Refusal::UnknownPort => Reason::UnknownPort,
+                Refusal::NoEndpoint => Reason::NoEndpoint,
+                Refusal::NoLocalEndpoint => Reason::NoLocalEndpoint,
+                Refusal::DynamicDns => Reason::DynamicDns,
+                Refusal::NotRegistered => Reason::NotRegistered,
+            },
+            Self::NameUnknown { .. } => Reason::NameUnknown,
+            Self::ResolverFailed { .. } => Reason::ResolverFailed,
             Self::NoSourcePort { .. } => Reason::NoSourcePort,
             Self::OverLimit { because, .. } => match because.exceeded {
                 Exceeded::Pod => Reason::PodLimit,

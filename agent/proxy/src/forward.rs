@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     Reason,
-    connection::{Addressed, Connected, Connection, Held},
+    connection::{Addressed, Connection, Held, Reached},
     connections::Stage,
     failure::Failure,
     socket,
@@ -23,11 +23,11 @@ use crate::{
 /// How many ports of the range are tried before the kernel chooses.
 const PORT_TRIES: usize = 8;
 
-pub(crate) async fn forward(addressed: Addressed, endpoint: EndpointAddr) -> Result<Connected, Failure> {
+pub(crate) async fn forward(addressed: &Addressed, endpoint: EndpointAddr) -> Result<Reached, Failure> {
     addressed.connection.live.reached(Stage::Forward);
-    let server = addressed.while_client_waits(connect(&addressed, endpoint)).await?;
+    let server = connect(addressed, endpoint).await?;
     let applications = addressed.dialler().into_iter().collect();
-    Ok(Connected { server, addressed, applications, held: Held::default() })
+    Ok(Reached { server, applications, held: Held::default() })
 }
 
 pub(crate) async fn connect(addressed: &Addressed, endpoint: EndpointAddr) -> Result<Stream, Failure> {

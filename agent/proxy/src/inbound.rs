@@ -20,6 +20,7 @@ pub(crate) async fn serve(accepted: Accepted) -> Result<(), Failure> {
         facts.upstream_workload = Some(pod.name.clone());
     });
     // Never the client's own port: the accepted socket has it in this same namespace.
-    let connected = deliver(addressed, &pod, None, endpoint, Wanted::FromRange).await?;
-    copy(connected).await
+    let delivering = deliver(&addressed, &pod, None, endpoint, Wanted::FromRange);
+    let reached = addressed.while_client_waits(delivering).await?;
+    copy(reached.of(addressed)).await
 }

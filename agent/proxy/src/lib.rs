@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! outbound  accept → original_dst → resolve → select → deliver | forward → copy → record
+//!                                     └──────→ names → race ┘
 //! inbound   accept → original_dst → deliver → copy → record
 //! ```
 //!
@@ -39,6 +40,7 @@ mod deliver;
 mod dns;
 mod forward;
 mod original_dst;
+mod reach;
 mod record;
 mod resolve;
 
@@ -56,7 +58,9 @@ mod limits;
 mod load;
 mod lock;
 mod meter;
+mod names;
 mod pods;
+mod race;
 mod refusals;
 mod seldom;
 mod shared;

@@ -3,13 +3,11 @@
 use crate::{
     connection::{Accepted, Addressed},
     copy::copy,
-    deliver::deliver,
     dns::{self, over_tcp},
     failure::Failure,
-    forward::forward,
     original_dst::original_dst,
-    resolve::{Path, Routed, resolve},
-    tuples::Wanted,
+    reach::{reach, reach_by_name},
+    resolve::{Routed, resolve},
 };
 
 pub(crate) async fn serve(accepted: Accepted) -> Result<(), Failure> {
@@ -17,16 +15,11 @@ pub(crate) async fn serve(accepted: Accepted) -> Result<(), Failure> {
     if is_dns(&addressed).await {
         return over_tcp::serve(addressed).await;
     }
-    let Routed { addressed, endpoint, path, load } = resolve(addressed)?;
-    let mut connected = match path {
-        Path::Deliver { to, presence } => {
-            let own_port = Wanted::Port(addressed.client_addr().port());
-            deliver(addressed, &to, presence, endpoint, own_port).await?
-        }
-        Path::Forward => forward(addressed, endpoint).await?,
+    let reached = match resolve(&addressed)? {
+        Routed::Endpoint(endpoint) => addressed.while_client_waits(reach(&addressed, endpoint)).await?,
+        Routed::Names(named) => addressed.while_client_waits(reach_by_name(&addressed, &named)).await?,
     };
-    connected.held.load = Some(load);
-    copy(connected).await
+    copy(reached.of(addressed)).await
 }
 
 async fn is_dns(addressed: &Addressed) -> bool {

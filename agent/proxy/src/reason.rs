@@ -41,6 +41,14 @@ reasons! {
     UnknownPort = "unknown-port",
     NoEndpoint = "no-endpoint",
     NoLocalEndpoint = "no-local-endpoint",
+    /// The service stands for many names, and the proxy does not know which of them the client asked for.
+    DynamicDns = "dynamic-dns",
+    /// No service has the address, and the client's outbound traffic policy is `REGISTRY_ONLY`.
+    NotRegistered = "not-registered",
+    /// The name of an endpoint does not exist in DNS, or has no address.
+    NameUnknown = "name-unknown",
+    /// No name server said what address the name of an endpoint has.
+    ResolverFailed = "resolver-failed",
     /// The application dialled a listener of the proxy.
     OwnListener = "own-listener",
     /// A connection that the proxy opened came back to it.

@@ -2,26 +2,25 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use model::{Affinity, EndpointAddr, Pod, PodUid, Service, Snapshot};
-use route::{Candidates, Journey, Resolution, Via, Way, select, way};
+use model::{Affinity, EndpointAddr, OriginalDst, OutboundPolicy, Pod, PodUid, Service, Snapshot};
+use route::{Candidates, Client, Journey, Resolution, Via, Way, select, way};
 
 use crate::{
     affinity::Key,
     connection::{Addressed, Connection},
     connections::Stage,
     failure::Failure,
-    load::Load,
     lock::lock,
+    names::{Family, Named},
     pods::{OpenPod, Presence},
 };
 
-/// A connection that has somewhere to go.
+/// Where a connection goes.
 #[derive(Debug)]
-pub(crate) struct Routed {
-    pub(crate) addressed: Addressed,
-    pub(crate) endpoint: EndpointAddr,
-    pub(crate) path: Path,
-    pub(crate) load: Load,
+pub(crate) enum Routed {
+    Endpoint(EndpointAddr),
+    /// One of the addresses that these have.
+    Names(Named),
 }
 
 /// How the endpoint is reached.
@@ -34,23 +33,32 @@ pub(crate) enum Path {
     Forward,
 }
 
-pub(crate) fn resolve(addressed: Addressed) -> Result<Routed, Failure> {
+pub(crate) fn resolve(addressed: &Addressed) -> Result<Routed, Failure> {
     let connection = &addressed.connection;
     let (shared, live) = (&connection.shared, &connection.live);
     live.reached(Stage::Resolve);
     let snapshot = shared.snapshot();
 
-    let (endpoint, service) = match route::resolve(&snapshot, &shared.node, addressed.original_dst) {
+    let client = client(connection, &snapshot);
+    let (endpoint, service) = match route::resolve(&snapshot, client, addressed.original_dst) {
         Resolution::Service { service, port, candidates } => {
             live.reached(Stage::Select);
             let endpoint = choose(connection, addressed.client_addr().ip(), service, port, &candidates);
             (endpoint, Some(service.name.clone()))
         }
         Resolution::Pod { pod: _, endpoint, service } => (endpoint, service.cloned()),
-        Resolution::Passthrough { endpoint } => (endpoint, None),
-        Resolution::Refuse { service, port: _, because } => {
+        Resolution::Passthrough { endpoint, service } => (endpoint, service.cloned()),
+        Resolution::Names { service, port: _, names } => {
             live.learn(|facts| facts.service = Some(service.name.clone()));
-            return Err(Failure::Refused { addr: addressed.original_dst, because });
+            return Ok(Routed::Names(Named {
+                names: names.to_vec(),
+                discovery: service.discovery,
+                families: families(&connection.pod, addressed.original_dst),
+            }));
+        }
+        Resolution::Refuse { dialled, service, because } => {
+            live.learn(|facts| facts.service = service.map(|service| service.name.clone()));
+            return Err(Failure::Refused { addr: dialled, because });
         }
     };
     live.learn(|facts| {
@@ -58,9 +66,32 @@ pub(crate) fn resolve(addressed: Addressed) -> Result<Routed, Failure> {
         facts.upstream = Some(endpoint);
         facts.upstream_workload = snapshot.pod_by_ip(endpoint.ip()).map(|pod| pod.name.clone());
     });
-    let path = path(&addressed, &snapshot, endpoint);
-    let load = shared.loads.add(endpoint);
-    Ok(Routed { addressed, endpoint, path, load })
+    Ok(Routed::Endpoint(endpoint))
+}
+
+/// Those that the pod has, the one that it dialled first.
+fn families(pod: &OpenPod, dialled: OriginalDst) -> Vec<Family> {
+    let mut families = vec![Family::of(dialled.ip())];
+    for family in pod.addresses.iter().map(|ip| Family::of(*ip)) {
+        if !families.contains(&family) {
+            families.push(family);
+        }
+    }
+    families
+}
+
+/// The pod that dialled. One that the snapshot no longer has is being released: what it dials until then passes, as it
+/// will when nothing of ours is left in it.
+fn client<'a>(connection: &'a Connection, snapshot: &'a Snapshot) -> Client<'a> {
+    let Connection { shared, pod, .. } = connection;
+    match snapshot.pod(&pod.uid) {
+        Some(known) => Client::pod(known, &shared.node),
+        None => Client {
+            node: &shared.node,
+            namespace: &pod.name.namespace,
+            outbound_policy: OutboundPolicy::AllowAny,
+        },
+    }
 }
 
 fn choose(
@@ -88,20 +119,20 @@ fn choose(
     }
 }
 
-fn path(addressed: &Addressed, snapshot: &Snapshot, endpoint: EndpointAddr) -> Path {
-    let Connection { shared, pod: own, live, .. } = &addressed.connection;
+/// Which way leads to the endpoint.
+pub(crate) fn path(addressed: &Addressed, endpoint: EndpointAddr) -> (Path, Via) {
+    let Connection { shared, pod: own, .. } = &addressed.connection;
+    let snapshot = shared.snapshot();
     let journey = Journey { client: &own.uid, dialled: addressed.original_dst, endpoint };
     let is_open = |pod: &Pod| shared.pods.get(&pod.uid).is_some();
-    let way = way(snapshot, shared.config.same_node, journey, is_open);
-    let (path, via) = match &way {
+    let way = way(&snapshot, shared.config.same_node, journey, is_open);
+    match &way {
         Way::Direct { to, .. } => match enter(&addressed.connection, &to.uid) {
             Some(path) => (path, Via::Direct),
             None => (Path::Forward, Via::Forward),
         },
         Way::Wire { .. } | Way::Forward { .. } => (Path::Forward, way.via()),
-    };
-    live.learn(|facts| facts.via = Some(via));
-    path
+    }
 }
 
 /// Into the namespace of a pod; `None` if it was released just now.
@@ -112,10 +143,10 @@ fn enter(connection: &Connection, uid: &PodUid) -> Option<Path> {
     }
     let to = shared.pods.get(uid)?;
     let presence = to.enter();
-    live.learn(|facts| facts.delivered_in = Some(to.uid.clone()));
+    live.learn(|facts| facts.delivered_in.push(to.uid.clone()));
     // Asked only now: whoever closes the pod first sets this and then looks for connections to end.
     if !to.is_captured() {
-        live.learn(|facts| facts.delivered_in = None);
+        live.learn(|facts| facts.delivered_in.retain(|uid| *uid != to.uid));
         return None;
     }
     Some(Path::Deliver { to, presence: Some(presence) })

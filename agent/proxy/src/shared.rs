@@ -17,6 +17,7 @@ use crate::{
     lanes::Lanes,
     ledger::{Account, Ledger},
     load::Loads,
+    names::Names,
     pods::Pods,
     reason::Counters,
     spare::Spare,
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) reasons: Counters,
     pub(crate) loads: Loads,
     pub(crate) affinities: Mutex<Affinities>,
+    pub(crate) names: Names,
     pub(crate) pool: Pool,
     /// What is lent of the pool.
     pub(crate) buffers: Arc<Ledger>,
@@ -61,6 +63,7 @@ impl Shared {
             reasons: Counters::default(),
             loads: Loads::default(),
             affinities: Mutex::new(Affinities::new(config.max_affinities)),
+            names: Names::new(config.resolvers.clone()),
             pool: Pool::default(),
             buffers: Ledger::new(config.limits.buffers()),
             admitted: Ledger::new(config.limits.connections()),

@@ -3,6 +3,8 @@
 //! No eBPF steers here: the "steered" listener of a test is bound to the very address that the application
 //! dials. That leaves out what only the lab can show, an inbound connection that reaches its application.
 
+mod name_server;
+mod named;
 mod namespace;
 mod records;
 
@@ -383,6 +385,15 @@ async fn a_pod_is_opened_in_the_families_that_it_has() {
 impl World {
     /// `None` without root.
     async fn new(change: impl FnOnce(&mut ProxyConfig)) -> Option<Self> {
+        let world = Self::of(cluster(), change).await?;
+        for port in 80..=86 {
+            world.steer(&world.client, "client", &format!("{VIP}:{port}"), Direction::Outbound);
+        }
+        world.steer(&world.client, "client", "192.0.2.20:80", Direction::Outbound);
+        Some(world)
+    }
+
+    async fn of(cluster: Arc<Snapshot>, change: impl FnOnce(&mut ProxyConfig)) -> Option<Self> {
         if !root() {
             return None;
         }
@@ -390,13 +401,11 @@ impl World {
         let server = Namespace::new(&[SERVER, SERVER_V6]).await;
         let mut config = ProxyConfig::new(marks());
         change(&mut config);
-        let world = Self { proxy: proxy(config, cluster()), client, server, records: Records::new() };
-        drop(world.proxy.open(world.client.pod("client", CLIENT)).unwrap());
+        let world = Self { proxy: proxy(config, cluster), client, server, records: Records::new() };
+        let addresses = [CLIENT, CLIENT_V6].map(|ip| ip.parse().unwrap()).into();
+        let client = PodNetns { addresses, ..world.client.pod("client", CLIENT) };
+        drop(world.proxy.open(client).unwrap());
         drop(world.proxy.open(world.server.pod("server", SERVER)).unwrap());
-        for port in 80..=86 {
-            world.steer(&world.client, "client", &format!("{VIP}:{port}"), Direction::Outbound);
-        }
-        world.steer(&world.client, "client", "192.0.2.20:80", Direction::Outbound);
         Some(world)
     }
 

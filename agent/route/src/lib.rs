@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! original destination ─► resolve ─┬─► Service ─► select ─► one endpoint
+//!                                  ├─► Names ───────────► one address of those that DNS gives for them
 //!                                  ├─► Pod ─────────────► that pod
 //!                                  ├─► Passthrough ─────► as it was dialled
 //!                                  └─► Refuse ──────────► reset, with the reason
@@ -12,12 +13,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod refusal;
 pub mod resolve;
 pub mod select;
 pub mod way;
 
+pub use client::Client;
 pub use refusal::Refusal;
 pub use resolve::{Resolution, resolve};
-pub use select::{Candidates, select};
+pub use select::{Candidates, less_loaded, select};
 pub use way::{Journey, SameNode, Via, Way, way};

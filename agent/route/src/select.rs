@@ -19,14 +19,24 @@ pub fn select<'a>(
     candidates: &Candidates<'a>,
     sticky: Option<EndpointAddr>,
     load: impl Fn(EndpointAddr) -> usize,
-    mut random: impl FnMut(usize) -> usize,
+    random: impl FnMut(usize) -> usize,
 ) -> &'a Endpoint {
     let all = &candidates.0;
     if let Some(remembered) = all.iter().find(|e| Some(e.addr) == sticky) {
         return remembered;
     }
-    if all.len() == 1 {
-        return all[0];
+    // There is at least one.
+    all[less_loaded(all, |endpoint| load(endpoint.addr), random).unwrap_or_default()]
+}
+
+/// The place of the less loaded of two drawn at random; `None` where there are none. `random(n)` draws from `0..n`.
+pub fn less_loaded<T>(
+    all: &[T],
+    load: impl Fn(&T) -> usize,
+    mut random: impl FnMut(usize) -> usize,
+) -> Option<usize> {
+    if all.len() < 2 {
+        return (!all.is_empty()).then_some(0);
     }
     let first = random(all.len());
     // Drawn from one fewer and moved past the first, so that the two always differ.
@@ -34,8 +44,7 @@ pub fn select<'a>(
     if second >= first {
         second += 1;
     }
-    let (first, second) = (all[first], all[second]);
-    if load(second.addr) < load(first.addr) { second } else { first }
+    Some(if load(&all[second]) < load(&all[first]) { second } else { first })
 }
 
 // === impl Candidates ===

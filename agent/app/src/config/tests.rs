@@ -31,6 +31,7 @@ fn good_files() {
     for (name, text) in [
         ("empty", "{}"),
         ("same-node", "same-node: wire"),
+        ("outbound policy", "outbound-traffic-policy: REGISTRY_ONLY"),
         ("probes", "probes: node"),
         ("no probes", "probes: off"),
         ("no metrics", "metrics: {port: 0}"),
@@ -61,6 +62,7 @@ fn bad_files_are_refused_by_field() {
         ("syntax", "proxy: [", ""),
         ("unknown", "proxi: {}", "proxi"),
         ("way", "same-node: sideways", "sideways"),
+        ("outbound policy", "outbound-traffic-policy: registry-only", "registry-only"),
         ("probes", "probes: pods", "pods"),
         ("unit", "proxy: {connect-timeout: 5 bananas}", "connect-timeout"),
         ("zero", "proxy: {connect-timeout: 0s}", "proxy.connect-timeout"),

@@ -42,5 +42,6 @@ fn pod(enrolment: Enrolment) -> Pod {
         refused_exclusions: Vec::new(),
         redirection: None,
         dns: model::PodDns::default(),
+        outbound_policy: model::OutboundPolicy::default(),
     }
 }

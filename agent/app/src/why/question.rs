@@ -16,10 +16,12 @@ pub fn parse_destination(snapshot: &Snapshot, text: &str) -> Result<SocketAddr, 
     let service = snapshot
         .service(&ObjectName::new(namespace, name))
         .ok_or_else(|| format!("no service {namespace}/{name} is known"))?;
-    let vip = service.vips.first().ok_or_else(|| {
-        format!("service {namespace}/{name} is headless: ask about the address of one of its pods")
+    let ip = service.addresses().next().ok_or_else(|| {
+        format!(
+            "service {namespace}/{name} has no address of its own: ask about the address of one of its endpoints"
+        )
     })?;
-    Ok(SocketAddr::new(*vip, port))
+    Ok(SocketAddr::new(ip, port))
 }
 
 /// `NAMESPACE/NAME`, or just `NAME` where that is unique.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
-use model::{ExistingConnections, WhenAgentDown};
+use model::{ExistingConnections, OutboundPolicy, WhenAgentDown};
 
 use crate::{enrolment, field, refusal::Invalid};
 
@@ -16,6 +16,8 @@ pub(super) struct NamespaceEntry {
     /// Where the namespace says it; the configuration otherwise.
     pub(super) when_agent_down: Option<WhenAgentDown>,
     pub(super) existing_connections: ExistingConnections,
+    /// Where the namespace says it; the configuration otherwise.
+    pub(super) outbound_policy: Option<OutboundPolicy>,
     pub(super) objections: Vec<Invalid>,
 }
 
@@ -35,10 +37,15 @@ impl NamespaceEntry {
             objections.push(invalid);
             None
         });
+        let outbound_policy = enrolment::outbound_policy(annotations).unwrap_or_else(|invalid| {
+            objections.push(invalid);
+            // Somebody wanted a policy of this namespace's own: the strict one cannot be less than that.
+            Some(OutboundPolicy::RegistryOnly)
+        });
         let mut entry = Self::unknown(metadata.name.as_deref().unwrap_or_default());
         entry.labels.extend(metadata.labels.clone().unwrap_or_default());
         let existing_connections = existing_connections.unwrap_or_default();
-        Self { when_agent_down, existing_connections, objections, ..entry }
+        Self { when_agent_down, existing_connections, outbound_policy, objections, ..entry }
     }
 
     /// What is known of a namespace whose object has not been seen.

@@ -137,6 +137,7 @@ impl<'a> Join<'a> {
             refused_exclusions: pod.exclusions.refused.iter().map(ToString::to_string).collect(),
             redirection: pod.redirection.clone(),
             dns: pod.dns.of_pod(&pod.name.namespace, &config.dns),
+            outbound_policy: namespace.outbound_policy.unwrap_or(config.outbound_policy),
         }
     }
 

@@ -57,6 +57,7 @@ pub(super) fn model_pod(name: &str, ips: &[&str]) -> Pod {
         refused_exclusions: Vec::new(),
         redirection: None,
         dns: model::PodDns::default(),
+        outbound_policy: model::OutboundPolicy::default(),
     }
 }
 

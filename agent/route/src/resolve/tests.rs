@@ -1,13 +1,14 @@
 use std::{sync::Arc, time::Duration};
 
 use model::{
-    Affinity, Discovery, Enrolment, Exclusions, ExistingConnections, PodUid, ServicePort, SnapshotBuilder,
-    Uncaptured, WhenAgentDown,
+    Affinity, Enrolment, Exclusions, ExistingConnections, PodUid, SnapshotBuilder, Uncaptured, Visibility,
+    WhenAgentDown,
 };
 
 use super::*;
 
 const HERE: &str = "node-a";
+const SHOP: Client<'_> = Client { node: HERE, namespace: "shop", outbound_policy: OutboundPolicy::AllowAny };
 
 #[test]
 fn destinations() {
@@ -60,11 +61,7 @@ fn destinations() {
         ),
         ("pod", "198.51.100.1:22", "pod shop/web-1 at 198.51.100.1:22"),
         ("pod that serves a VIP, dialled itself", "198.51.100.1:8080", "pod shop/web-1 at 198.51.100.1:8080"),
-        (
-            "headless",
-            "198.51.100.4:5432",
-            "pod shop/db-0 at 198.51.100.4:5432 of the headless service shop/db",
-        ),
+        ("headless", "198.51.100.4:5432", "pod shop/db-0 at 198.51.100.4:5432 of service shop/db"),
         (
             "pod in the host's network",
             "203.0.113.1:80",
@@ -73,7 +70,197 @@ fn destinations() {
         ("unknown", "203.0.113.9:443", "203.0.113.9:443 is neither a service nor a pod: passed through"),
     ] {
         let dst = OriginalDst(dialled.parse().unwrap());
-        assert_eq!(resolve(&snapshot, HERE, dst).to_string(), expected, "{name}");
+        assert_eq!(resolve(&snapshot, SHOP, dst).to_string(), expected, "{name}");
+    }
+}
+
+#[test]
+fn entries() {
+    const LOST: Client<'_> = Client { outbound_policy: OutboundPolicy::RegistryOnly, ..SHOP };
+    const BARRED: &str =
+        "refused: no service has this address and port, and the outbound traffic policy is REGISTRY_ONLY";
+    let other = Client { namespace: "other", ..LOST };
+    let snapshot = registry();
+    for (name, client, dialled, expected) in [
+        (
+            "STATIC by its allocated address",
+            SHOP,
+            "240.240.0.1:443",
+            "service shop/static.test port 443: 203.0.113.7:8443",
+        ),
+        (
+            "a port that it lacks",
+            SHOP,
+            "240.240.0.1:80",
+            "service shop/static.test port 80 refused: the service has no such port",
+        ),
+        (
+            "DNS: all its names",
+            SHOP,
+            "240.240.0.2:443",
+            "service shop/dns.test port 443: a.dns.test:443, b.dns.test:8443 by DNS",
+        ),
+        ("DNS_ROUND_ROBIN", SHOP, "240.240.0.3:443", "service shop/rr.test port 443: rr.test:443 by DNS"),
+        (
+            "by the allocated address of the other family",
+            SHOP,
+            "[2001:2::3]:443",
+            "service shop/rr.test port 443: rr.test:443 by DNS",
+        ),
+        (
+            "DNS without a name",
+            SHOP,
+            "240.240.0.2:80",
+            "service shop/dns.test port 80 refused: no endpoint of the service is ready",
+        ),
+        (
+            "DYNAMIC_DNS",
+            SHOP,
+            "240.240.0.4:443",
+            "service shop/*.test port 443 refused: resolution is DYNAMIC_DNS, and TCP does not tell the proxy which \
+             name the client asked for",
+        ),
+        (
+            "NONE with an address",
+            SHOP,
+            "203.0.113.20:443",
+            "service shop/none.test at 203.0.113.20:443: passed through",
+        ),
+        (
+            "NONE with an address, a port that it lacks",
+            SHOP,
+            "203.0.113.20:80",
+            "service shop/none.test port 80 refused: the service has no such port",
+        ),
+        (
+            "two share an address: the one that has the port",
+            SHOP,
+            "203.0.113.30:81",
+            "service shop/two.test at 203.0.113.30:81: passed through",
+        ),
+        (
+            "both have the port: the first in name order",
+            SHOP,
+            "203.0.113.30:80",
+            "service shop/one.test at 203.0.113.30:80: passed through",
+        ),
+        (
+            "neither has the port",
+            SHOP,
+            "203.0.113.30:82",
+            "service shop/one.test port 82 refused: the service has no such port",
+        ),
+        (
+            "a VIP of Kubernetes that an entry shares, by the port of the entry",
+            SHOP,
+            "192.0.2.50:443",
+            "service shop/shares.test at 192.0.2.50:443: passed through",
+        ),
+        (
+            "a VIP within a network is no other's, whatever its ports",
+            SHOP,
+            "192.0.2.50:8080",
+            "service shop/web port 8080 refused: the service has no such port",
+        ),
+        ("a network", SHOP, "192.0.2.7:8080", "service shop/wide.test at 192.0.2.7:8080: passed through"),
+        (
+            "a longer prefix first",
+            SHOP,
+            "192.0.2.130:8080",
+            "service shop/narrow.test at 192.0.2.130:8080: passed through",
+        ),
+        (
+            "the longer prefix lacks the port, the shorter has it",
+            SHOP,
+            "192.0.2.130:9090",
+            "service shop/wide.test at 192.0.2.130:9090: passed through",
+        ),
+        (
+            "no network has the port",
+            SHOP,
+            "192.0.2.7:22",
+            "192.0.2.7:22 is neither a service nor a pod: passed through",
+        ),
+        (
+            "a network has the port of a pod in it",
+            SHOP,
+            "192.0.2.200:8080",
+            "pod shop/within at 192.0.2.200:8080 of service shop/narrow.test",
+        ),
+        (
+            "a headless endpoint is more than a network",
+            SHOP,
+            "192.0.2.200:9090",
+            "pod shop/within at 192.0.2.200:9090 of service shop/within",
+        ),
+        ("a pod in a network, another port", LOST, "192.0.2.200:22", "pod shop/within at 192.0.2.200:22"),
+        (
+            "a headless entry by its endpoint, which is no pod",
+            LOST,
+            "203.0.113.60:5432",
+            "service shop/headless.test at 203.0.113.60:5432: passed through",
+        ),
+        (
+            "the endpoint of a headless entry, another port",
+            LOST,
+            "203.0.113.60:22",
+            "203.0.113.60:22 refused: no service has this address and port, and the outbound traffic policy is REGISTRY_ONLY",
+        ),
+        (
+            "the port of every address",
+            LOST,
+            "203.0.113.99:9418",
+            "service shop/any.test at 203.0.113.99:9418: passed through",
+        ),
+        (
+            "the port of every address, of a pod",
+            SHOP,
+            "192.0.2.200:9418",
+            "pod shop/within at 192.0.2.200:9418",
+        ),
+        (
+            "nobody's, ALLOW_ANY",
+            SHOP,
+            "203.0.113.99:80",
+            "203.0.113.99:80 is neither a service nor a pod: passed through",
+        ),
+        (
+            "a mapped address",
+            LOST,
+            "[::ffff:203.0.113.20]:443",
+            "service shop/none.test at 203.0.113.20:443: passed through",
+        ),
+        ("exported to no other namespace", other, "240.240.0.1:443", &format!("240.240.0.1:443 {BARRED}")),
+        ("a network exported to no other", other, "192.0.2.7:8080", &format!("192.0.2.7:8080 {BARRED}")),
+        (
+            "a headless one exported to no other",
+            other,
+            "203.0.113.60:5432",
+            &format!("203.0.113.60:5432 {BARRED}"),
+        ),
+        (
+            "the port of every address, exported to no other",
+            other,
+            "203.0.113.99:9418",
+            &format!("203.0.113.99:9418 {BARRED}"),
+        ),
+        (
+            "exported to this one too",
+            other,
+            "203.0.113.30:81",
+            "service shop/two.test at 203.0.113.30:81: passed through",
+        ),
+        (
+            "the other of two that share an address is not exported",
+            other,
+            "203.0.113.30:80",
+            "service shop/two.test at 203.0.113.30:80: passed through",
+        ),
+        ("nobody's, REGISTRY_ONLY", LOST, "203.0.113.99:80", &format!("203.0.113.99:80 {BARRED}")),
+        ("a pod, REGISTRY_ONLY", LOST, "198.51.100.9:80", "pod shop/far at 198.51.100.9:80"),
+    ] {
+        let dst = OriginalDst(dialled.parse().unwrap());
+        assert_eq!(resolve(&snapshot, client, dst).to_string(), expected, "{name}");
     }
 }
 
@@ -81,7 +268,7 @@ fn destinations() {
 fn serializes_names_not_whole_objects() {
     let snapshot = cluster();
     let json = |dialled: &str| {
-        serde_json::to_value(resolve(&snapshot, HERE, OriginalDst(dialled.parse().unwrap()))).unwrap()
+        serde_json::to_value(resolve(&snapshot, SHOP, OriginalDst(dialled.parse().unwrap()))).unwrap()
     };
     let refused = json("192.0.2.10:84");
     assert_eq!(refused["destination"], "refuse");
@@ -90,6 +277,22 @@ fn serializes_names_not_whole_objects() {
     assert_eq!(json("198.51.100.4:5432")["pod"]["name"], "db-0");
     assert_eq!(json("192.0.2.10:80")["candidates"][0]["addr"], "198.51.100.1:8080");
     assert_eq!(json("203.0.113.9:443")["endpoint"], "203.0.113.9:443");
+    assert_eq!(json("203.0.113.9:443")["service"], serde_json::Value::Null);
+
+    let entries = registry();
+    let dialled = |dialled: &str| OriginalDst(dialled.parse().unwrap());
+    let names = serde_json::to_value(resolve(&entries, SHOP, dialled("240.240.0.2:443"))).unwrap();
+    assert_eq!(
+        (&names["service"]["name"], &names["names"][1]["host"]),
+        (&"dns.test".into(), &"b.dns.test".into())
+    );
+    let lost = Client { outbound_policy: OutboundPolicy::RegistryOnly, ..SHOP };
+    let barred = serde_json::to_value(resolve(&entries, lost, dialled("203.0.113.99:80"))).unwrap();
+    assert_eq!(barred["dialled"], "203.0.113.99:80");
+    assert_eq!(
+        (&barred["service"], &barred["because"]),
+        (&serde_json::Value::Null, &"not-registered".into())
+    );
 }
 
 fn cluster() -> Arc<Snapshot> {
@@ -139,6 +342,78 @@ fn cluster() -> Arc<Snapshot> {
         .build()
 }
 
+/// Services of which most are ServiceEntries, exported to their own namespace alone unless it says otherwise.
+fn registry() -> Arc<Snapshot> {
+    use EndpointState::Ready;
+    let here = || Visibility::Namespaces(["shop".into()].into());
+    let entry = |host: &str, discovery, ports: &[u16]| Service {
+        discovery,
+        visibility: here(),
+        ports: ports.iter().map(|&number| port(number, &[])).collect(),
+        ..Service::entry("shop", host)
+    };
+    let ips = |ips: &[&str]| ips.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
+    let named = |number, names: &[(&str, u16)]| ServicePort {
+        names: names.iter().map(|&(host, port)| NamedEndpoint { host: host.into(), port }).collect(),
+        ..port(number, &[])
+    };
+    let none = Discovery::AsDialled;
+    SnapshotBuilder::new(1, "cluster.local")
+        .pod(pod("within", "192.0.2.200", Uncaptured::NoLabel))
+        .pod(pod("far", "198.51.100.9", Uncaptured::NoLabel))
+        .service(Service {
+            vips: ips(&["192.0.2.50"]),
+            ports: vec![port(80, &[("198.51.100.1:8080", Ready, HERE)])],
+            ..service("web")
+        })
+        .service(Service {
+            discovery: none,
+            ports: vec![port(9090, &[("192.0.2.200:9090", Ready, HERE)])],
+            ..service("within")
+        })
+        .service(Service {
+            allocated: ips(&["240.240.0.1"]),
+            ports: vec![port(443, &[("203.0.113.7:8443", Ready, HERE)])],
+            ..entry("static.test", Discovery::Endpoints, &[])
+        })
+        .service(Service {
+            allocated: ips(&["240.240.0.2"]),
+            ports: vec![named(443, &[("a.dns.test", 443), ("b.dns.test", 8443)]), named(80, &[])],
+            ..entry("dns.test", Discovery::Dns, &[])
+        })
+        .service(Service {
+            allocated: ips(&["240.240.0.3", "2001:2::3"]),
+            ports: vec![named(443, &[("rr.test", 443)])],
+            ..entry("rr.test", Discovery::DnsRoundRobin, &[])
+        })
+        .service(Service {
+            allocated: ips(&["240.240.0.4"]),
+            ..entry("*.test", Discovery::DynamicDns, &[443])
+        })
+        .service(Service { vips: ips(&["203.0.113.20"]), ..entry("none.test", none, &[443]) })
+        .service(Service { vips: ips(&["203.0.113.30"]), ..entry("one.test", none, &[80]) })
+        .service(Service {
+            vips: ips(&["203.0.113.30"]),
+            visibility: Visibility::Everywhere,
+            ..entry("two.test", none, &[80, 81])
+        })
+        .service(Service { vips: ips(&["192.0.2.50"]), ..entry("shares.test", none, &[80, 443]) })
+        .service(Service {
+            networks: vec!["192.0.2.0/24".parse().unwrap()],
+            ..entry("wide.test", none, &[8080, 9090])
+        })
+        .service(Service {
+            networks: vec!["192.0.2.128/25".parse().unwrap()],
+            ..entry("narrow.test", none, &[8080])
+        })
+        .service(Service {
+            ports: vec![port(5432, &[("203.0.113.60:5432", Ready, HERE)])],
+            ..entry("headless.test", none, &[])
+        })
+        .service(entry("any.test", none, &[9418]))
+        .build()
+}
+
 fn service(name: &str) -> Service {
     Service::kubernetes(ObjectName::new("shop", name), "cluster.local")
 }
@@ -161,6 +436,7 @@ fn pod(name: &str, ip: &str, why: Uncaptured) -> Pod {
         refused_exclusions: Vec::new(),
         redirection: None,
         dns: model::PodDns::default(),
+        outbound_policy: OutboundPolicy::default(),
     }
 }
 

@@ -22,6 +22,7 @@ fn pod(name: &str, ips: &[&str], policed_by: Option<&str>) -> Pod {
         refused_exclusions: Vec::new(),
         redirection: None,
         dns: model::PodDns::default(),
+        outbound_policy: model::OutboundPolicy::default(),
     }
 }
 

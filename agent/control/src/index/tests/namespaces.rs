@@ -1,4 +1,4 @@
-use model::{Enrolment, ExistingConnections, Uncaptured, WhenAgentDown};
+use model::{Enrolment, ExistingConnections, OutboundPolicy, Uncaptured, WhenAgentDown};
 
 use super::{Applied, pod, pod_at};
 use crate::{
@@ -70,6 +70,32 @@ fn the_pod_says_what_becomes_of_its_connections_or_else_its_namespace() {
          \"rset\" is not one of keep, reset; keep is used"
     );
     assert_eq!(applied.pod("cart").existing_connections, Keep);
+}
+
+#[test]
+fn the_namespace_says_what_becomes_of_what_the_registry_does_not_know_or_else_the_configuration() {
+    use OutboundPolicy::{AllowAny, RegistryOnly};
+    let said = |what: &str| format!("annotations: {{millstream.dev/outbound-traffic-policy: {what}}}");
+    for (name, metadata, default, expected) in [
+        ("nobody", "labels: {}".to_owned(), AllowAny, AllowAny),
+        ("the configuration", "labels: {}".to_owned(), RegistryOnly, RegistryOnly),
+        ("the namespace, strictly", said("REGISTRY_ONLY"), AllowAny, RegistryOnly),
+        ("the namespace, freely", said("ALLOW_ANY"), RegistryOnly, AllowAny),
+        ("the namespace, nonsense", said("registry-only"), AllowAny, RegistryOnly),
+    ] {
+        let mut index = Index::new(IndexConfig { outbound_policy: default, ..IndexConfig::default() });
+        index.reset(&super::objects(&pod_at("cart", "192.0.2.1")));
+        for object in super::objects(&namespace(&metadata)) {
+            let _reported_below = index.apply(&object);
+        }
+        assert_eq!(index.snapshot(1).pods()[0].outbound_policy, expected, "{name}");
+    }
+    let applied = Applied::new(&namespace(&said("registry-only")));
+    assert_eq!(
+        applied.refusal(),
+        "Namespace default: metadata.annotations[millstream.dev/outbound-traffic-policy]: \
+         \"registry-only\" is not one of ALLOW_ANY, REGISTRY_ONLY; REGISTRY_ONLY is used"
+    );
 }
 
 #[test]
