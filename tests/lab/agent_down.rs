@@ -217,7 +217,7 @@ fn the_command_line_knows_what_a_dead_agent_left() {
         (&["connections"], 2),
         (&["maps"], 0),
         (&["maps", "pods"], 0),
-        (&["maps", "listeners"], 0),
+        (&["maps", "sockets"], 0),
         (&["maps", "counters"], 0),
         (&["why", &name, "192.0.2.1:80"], 1),
         (&["why", &name, "127.0.0.1:80"], 0),
@@ -233,7 +233,7 @@ fn the_command_line_knows_what_a_dead_agent_left() {
     let pods = mesh.agent.json(&["maps", "pods"]).unwrap();
     assert_eq!(pods[0]["pod"], name);
     assert_eq!(pods[0]["listeners"], serde_json::json!([]));
-    wait_for(|| mesh.agent.json(&["maps", "listeners"]).unwrap().as_array().unwrap().is_empty());
+    wait_for(|| mesh.agent.json(&["maps", "sockets"]).unwrap().as_array().unwrap().is_empty());
 }
 
 #[test]

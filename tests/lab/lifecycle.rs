@@ -69,7 +69,7 @@ fn release_leaves_everything_as_it_was() {
     for (pod, before) in [&client, &server].into_iter().zip(&before) {
         assert_same(&fingerprint(pod), before);
     }
-    for map in ["pods", "listeners"] {
+    for map in ["pods", "sockets"] {
         assert_eq!(mesh.agent.json(&["maps", map]).unwrap().as_array().unwrap().len(), 0, "{map}");
     }
     let links = fs::read_dir(mesh.node.pin_dir().join("links")).unwrap();
@@ -214,7 +214,7 @@ fn two_hundred_pods_vanish_and_nobody_says_so() {
         pod.destroy_network().unwrap();
     }
     let rows = |map: &str| mesh.ask(&["maps", map]).as_array().unwrap().len();
-    wait_for(|| rows("pods") == 1 && rows("listeners") == 4);
+    wait_for(|| rows("pods") == 1 && rows("sockets") == 6);
     wait_for(|| open_files() <= before);
     // Those of the survivor, and of the node.
     let links = mesh.node.pin_dir().join("links");

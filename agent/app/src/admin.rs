@@ -85,6 +85,7 @@ impl Admin {
                 json(&answers::with_stopped(rows, &stopped))
             }
             Request::Services => json(&answers::services(&self.snapshot())),
+            Request::Listeners => json(&answers::listeners(&self.snapshot())),
             Request::Connections => json(&answers::connections(self.proxy.connections())),
             Request::Why { pod, destination } => self.why(&pod, &destination).await,
             Request::Log { filter } => {
@@ -168,6 +169,7 @@ impl Admin {
             uncaptured: uncaptured.into_iter().map(|(name, cause)| (name.clone(), cause)).collect(),
             open: self.proxy.connection_count(),
             ended: self.proxy.reasons(),
+            queries: self.proxy.queries(),
             refusals: refusals.len(),
             troubles: troubles.into_iter().map(|trouble| trouble.watch).collect(),
         }
@@ -176,7 +178,7 @@ impl Admin {
     async fn why(&self, pod: &str, destination: &str) -> Reply {
         let snapshot = self.snapshot();
         let pod = why::find_pod(&snapshot, pod)?;
-        let destination = why::parse_destination(&snapshot, destination)?;
+        let destination = why::find_destination(&snapshot, pod, destination)?;
         let kernel = why::Kernel::look(&self.run_dir, &self.agent, &pod.uid)
             .await
             .map_err(|e| format!("{:#}", anyhow::Error::from(e)))?;

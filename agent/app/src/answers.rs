@@ -15,6 +15,10 @@ use crate::{
     pods::{Cause, Phase, Phases},
 };
 
+mod listeners;
+
+pub use self::listeners::listeners;
+
 /// How long a want of room is a problem after it was felt last.
 const LATELY: Duration = Duration::from_secs(300);
 
@@ -214,11 +218,15 @@ fn service_rows(snapshot: &Snapshot, service: &Service) -> Vec<ServiceRow> {
     let row = |port: &model::ServicePort| ServiceRow {
         namespace: service.name.namespace.to_string(),
         name: service.name.name.to_string(),
+        host: service.host.to_string(),
         vips: service.vips.clone(),
+        allocated: service.allocated.clone(),
+        networks: service.networks.clone(),
         port: port.port,
         port_name: port.name.to_string(),
         policy: policy.clone(),
         endpoints: port.endpoints.iter().map(|e| endpoint_row(snapshot, e)).collect(),
+        names: port.names.iter().map(ToString::to_string).collect(),
     };
     service.ports.iter().map(row).collect()
 }
@@ -257,7 +265,7 @@ fn connection(row: proxy::ConnectionRow) -> ConnectionRow {
 }
 
 /// The one word by which an enum is serialised.
-pub(crate) fn word(value: &impl serde::Serialize) -> String {
+pub fn word(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         Ok(other) => other.to_string(),

@@ -9,7 +9,7 @@ use std::{
 
 use control::{SourceRefusal, WatchTrouble};
 use jiff::Timestamp;
-use model::{ExclusionList, ObjectName, Origin};
+use model::{Cidr, ExclusionList, ObjectName, Origin};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,6 +18,7 @@ pub enum Request {
     Status,
     Pods,
     Services,
+    Listeners,
     Connections,
     Why {
         pod: String,
@@ -162,11 +163,48 @@ pub enum PodState {
 pub struct ServiceRow {
     pub namespace: String,
     pub name: String,
+    /// Its whole name in DNS.
+    pub host: String,
     pub vips: Vec<IpAddr>,
+    /// What it was given for want of an address of its own.
+    pub allocated: Vec<IpAddr>,
+    /// Of a ServiceEntry.
+    pub networks: Vec<Cidr>,
     pub port: u16,
     pub port_name: String,
     pub policy: Vec<String>,
     pub endpoints: Vec<EndpointRow>,
+    /// Endpoints that the proxy resolves, with their ports.
+    pub names: Vec<String>,
+}
+
+/// Something that may be dialled, and the service that has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerRow {
+    /// An address, a network, or `*`.
+    pub address: String,
+    pub port: u16,
+    pub kind: ListenerKind,
+    pub namespace: String,
+    /// Of a ServiceEntry: its host.
+    pub service: String,
+    /// How an endpoint is found.
+    pub discovery: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenerKind {
+    /// `spec.clusterIPs` of a Service, `spec.addresses` of a ServiceEntry.
+    Vip,
+    /// An address that a ServiceEntry was given for want of one.
+    Allocated,
+    /// An endpoint of a headless service.
+    Headless,
+    /// A network of a ServiceEntry.
+    Network,
+    /// This port of every address that is nobody else's.
+    AnyAddress,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,6 +237,8 @@ pub struct ConnectionRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
     pub pod: ObjectName,
+    /// The name that was asked about.
+    pub name: Option<String>,
     pub destination: SocketAddr,
     pub verdict: Verdict,
     /// One sentence.

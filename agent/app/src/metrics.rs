@@ -9,7 +9,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::Registry,
 };
-use proxy::Reason;
+use proxy::{QueryOutcome, Reason};
 
 use crate::{answers::word, api::PodState, pods::Cause};
 
@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) open: usize,
     /// How many have ended since the agent's start, and how.
     pub(crate) ended: Vec<(Reason, u64)>,
+    /// What became of the DNS queries of captured pods.
+    pub(crate) queries: Vec<(QueryOutcome, u64)>,
     /// Objects of the source that were not taken.
     pub(crate) refusals: usize,
     /// Watches of the API server that do not stand.
@@ -56,6 +58,11 @@ struct OfReason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfOutcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfWatch {
     watch: String,
 }
@@ -63,7 +70,7 @@ struct OfWatch {
 /// In the text format of OpenMetrics 1.0.
 pub(crate) fn page(facts: &Facts) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix(PREFIX);
-    let Facts { version, ready, states, uncaptured, open, ended, refusals, troubles } = facts;
+    let Facts { version, ready, states, uncaptured, open, ended, queries, refusals, troubles } = facts;
     registry.register("build", "The agent", Info::new([("version", version.clone())]));
     registry.register(
         "ready",
@@ -94,6 +101,12 @@ pub(crate) fn page(facts: &Facts) -> Result<String, fmt::Error> {
         ends.get_or_create(&OfReason { reason: reason.label() }).inc_by(*connections);
     }
     registry.register("connections_ended", "Connections through the proxy that have ended, by how", ends);
+
+    let outcomes = Family::<OfOutcome, Counter>::default();
+    for (outcome, queries) in queries {
+        outcomes.get_or_create(&OfOutcome { outcome: outcome.label() }).inc_by(*queries);
+    }
+    registry.register("dns_queries", "DNS queries of captured pods, by what became of them", outcomes);
 
     registry.register(
         "source_refusals",

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     answers,
-    api::{AgentState, PodRow, ServiceRow, Status, Why},
+    api::{AgentState, ListenerRow, PodRow, ServiceRow, Status, Why},
     config::Config,
     neighbours, older,
     pods::{Phase, Phases},
@@ -119,9 +119,13 @@ impl Offline {
         answers::services(&self.snapshot)
     }
 
+    pub fn listeners(&self) -> Vec<ListenerRow> {
+        answers::listeners(&self.snapshot)
+    }
+
     pub async fn why(&self, pod: &str, destination: &str) -> Result<Why> {
         let pod = why::find_pod(&self.snapshot, pod).map_err(|e| anyhow!(e))?;
-        let destination = why::parse_destination(&self.snapshot, destination).map_err(|e| anyhow!(e))?;
+        let destination = why::find_destination(&self.snapshot, pod, destination).map_err(|e| anyhow!(e))?;
         let kernel = why::Kernel::look(&self.run_dir, &self.agent, &pod.uid).await?;
         let phase = self.phases.get(&pod.uid);
         let node = &self.agent.node;

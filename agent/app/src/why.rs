@@ -7,7 +7,7 @@ mod question;
 mod routing;
 mod steering;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use abi::Counter;
 use model::{ExistingConnections, Pod, Snapshot, canonical};
@@ -16,7 +16,7 @@ use route::SameNode;
 use self::steering::steer;
 pub use self::{
     kernel::Kernel,
-    question::{find_pod, parse_destination},
+    question::{Destination, find_destination, find_pod},
 };
 use crate::{
     api::{Verdict, Why, WhyStep},
@@ -30,7 +30,7 @@ pub struct Facts<'a> {
     pub snapshot: &'a Snapshot,
     pub same_node: SameNode,
     pub pod: &'a Arc<Pod>,
-    pub destination: SocketAddr,
+    pub destination: Destination,
     pub phase: Option<&'a Phase>,
     pub kernel: Option<Kernel>,
 }
@@ -50,18 +50,23 @@ impl Story {
 
 pub fn explain(facts: &Facts<'_>) -> Why {
     let Facts { pod, destination, .. } = facts;
-    let destination = canonical(*destination);
+    let Destination { addr, asked } = destination;
+    let addr = canonical(*addr);
     let mut story = Story(Vec::new());
     story.tell("enrol", enrolment(facts), pod.enrolment.to_string());
+    if let Some(asked) = asked {
+        story.tell("dns", asked.answer.clone(), asked.because.clone());
+    }
     let (verdict, summary) = match &facts.kernel {
         None => (Verdict::Direct, "goes direct: nothing was done to this pod".to_owned()),
         Some(kernel) => {
             tell_of_older(&mut story, facts, kernel);
             tell_of_stops(&mut story, kernel);
-            steer(&mut story, facts, kernel, destination)
+            steer(&mut story, facts, kernel, addr)
         }
     };
-    Why { pod: pod.name.clone(), destination, verdict, summary, steps: story.0 }
+    let name = asked.as_ref().map(|asked| asked.name.clone());
+    Why { pod: pod.name.clone(), name, destination: addr, verdict, summary, steps: story.0 }
 }
 
 fn enrolment(facts: &Facts<'_>) -> String {

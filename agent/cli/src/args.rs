@@ -98,13 +98,14 @@ first 10 s is not started again, and the exit code is its own.")]
 Examples:
   millstream why shop/client 10.96.0.10:80
   millstream why client shop/web:80          A service by name
+  millstream why client api.example.com:443  What the pod would be told by DNS, and where that leads
   millstream why client '[2001:db8::7]:443'
 
 Exit code 1: the connection would be refused.")]
     Why {
         /// NAMESPACE/NAME, or NAME where that is unique
         pod: String,
-        /// IP:PORT, [IPv6]:PORT or NAMESPACE/SERVICE:PORT
+        /// IP:PORT, [IPv6]:PORT, NAMESPACE/SERVICE:PORT, or a name that the pod would look up, and :PORT
         #[arg(value_name = "DEST:PORT")]
         destination: String,
     },
@@ -274,8 +275,10 @@ pub(crate) enum Map {
     Pods,
     /// What passes without the proxy, by pod
     Exclusions,
-    /// The proxy's listening sockets, by pod
+    /// What may be dialled, and which service has it: from the agent, not from the kernel
     Listeners,
+    /// The proxy's listening sockets, by pod
+    Sockets,
     /// What the programs decided, and how often
     Counters,
 }

@@ -13,6 +13,8 @@ use crate::{
     output::{Format, print, table},
 };
 
+mod listeners;
+
 #[derive(Serialize)]
 struct Fill {
     map: &'static str,
@@ -43,7 +45,7 @@ struct Exclusion {
 }
 
 #[derive(Serialize)]
-struct Listener {
+struct Socket {
     netns_cookie: u64,
     pod: String,
     slot: &'static str,
@@ -67,7 +69,8 @@ pub(crate) fn run(run_dir: &RunDir, format: Format, map: Map) -> Result<Outcome>
         Map::Summary => summary(format, &maps, &pins.maps())?,
         Map::Pods => pods(format, &maps, &Pulse::open(&pins)?, &names)?,
         Map::Exclusions => exclusions(format, &maps, &names)?,
-        Map::Listeners => listeners(format, &maps, &names)?,
+        Map::Listeners => listeners::run(run_dir, format)?,
+        Map::Sockets => sockets(format, &maps, &names)?,
         Map::Counters => counters(format, &maps)?,
     }
     Ok(Outcome::Fine)
@@ -143,20 +146,20 @@ fn exclusions(format: Format, maps: &Maps, names: &HashMap<u64, String>) -> Resu
     })
 }
 
-fn listeners(format: Format, maps: &Maps, names: &HashMap<u64, String>) -> Result<()> {
-    let listeners: Vec<Listener> = maps
+fn sockets(format: Format, maps: &Maps, names: &HashMap<u64, String>) -> Result<()> {
+    let sockets: Vec<Socket> = maps
         .listeners()?
         .into_iter()
-        .map(|(netns_cookie, slot)| Listener {
+        .map(|(netns_cookie, slot)| Socket {
             netns_cookie,
             pod: name(names, netns_cookie),
             slot: slot.name(),
         })
         .collect();
-    print(format, &listeners, |listeners| {
+    print(format, &sockets, |sockets| {
         table(
             ["NETNS COOKIE", "POD", "SLOT"],
-            listeners.iter().map(|l| [format!("{:#x}", l.netns_cookie), l.pod.clone(), l.slot.to_owned()]),
+            sockets.iter().map(|l| [format!("{:#x}", l.netns_cookie), l.pod.clone(), l.slot.to_owned()]),
         )
     })
 }

@@ -27,7 +27,6 @@ pub(crate) fn run(run_dir: &RunDir, format: Format) -> Result<Outcome> {
 }
 
 fn row(service: &ServiceRow) -> [String; 6] {
-    let vips: Vec<String> = service.vips.iter().map(ToString::to_string).collect();
     let port = if service.port_name.is_empty() {
         service.port.to_string()
     } else {
@@ -36,11 +35,18 @@ fn row(service: &ServiceRow) -> [String; 6] {
     [
         service.namespace.clone(),
         service.name.clone(),
-        if vips.is_empty() { "headless".to_owned() } else { vips.join("\n") },
+        addresses(service),
         port,
-        lines(service.endpoints.iter().map(endpoint)),
+        lines(service.endpoints.iter().map(endpoint).chain(service.names.iter().cloned())),
         if service.policy.is_empty() { "-".to_owned() } else { service.policy.join("\n") },
     ]
+}
+
+fn addresses(service: &ServiceRow) -> String {
+    let ServiceRow { vips, allocated, networks, .. } = service;
+    let all = vips.iter().chain(allocated).map(ToString::to_string);
+    let all: Vec<String> = all.chain(networks.iter().map(ToString::to_string)).collect();
+    if all.is_empty() { "headless".to_owned() } else { all.join("\n") }
 }
 
 fn endpoint(endpoint: &EndpointRow) -> String {

@@ -24,10 +24,13 @@ pub(crate) fn run(run_dir: &RunDir, format: Format, pod: &str, destination: &str
 
 fn text(why: &Why) -> String {
     let steps = why.steps.iter().map(|s| [s.stage.clone(), s.decision.clone(), s.evidence.clone()]);
+    let destination = match &why.name {
+        Some(name) => format!("{name} ({})", why.destination.ip()),
+        None => why.destination.to_string(),
+    };
     format!(
-        "A connection from {} to {} {}.\n\n{}",
+        "A connection from {} to {destination} {}.\n\n{}",
         why.pod,
-        why.destination,
         why.summary,
         table(["STAGE", "DECISION", "BECAUSE"], steps)
     )

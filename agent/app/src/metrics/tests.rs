@@ -12,6 +12,7 @@ fn what_is_not_as_it_should_be_has_a_series_of_its_own() {
         ],
         open: 3,
         ended: vec![(Reason::ALL[0], 17)],
+        queries: vec![(QueryOutcome::Answered, 5)],
         refusals: 1,
         troubles: vec!["EndpointSlices".to_owned()],
     };
@@ -27,6 +28,7 @@ fn what_is_not_as_it_should_be_has_a_series_of_its_own() {
         r#"millstream_uncaptured_pods{namespace="kube-system",pod="proxy",reason="host-network"} 1"#,
         "millstream_connections 3",
         &format!(r#"millstream_connections_ended_total{{reason="{}"}} 17"#, Reason::ALL[0]),
+        r#"millstream_dns_queries_total{outcome="answered"} 5"#,
         "millstream_source_refusals 1",
         r#"millstream_source_troubles{watch="EndpointSlices"} 1"#,
     ] {
