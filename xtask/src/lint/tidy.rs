@@ -11,21 +11,34 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
     ("netns", &[]),
     ("timeslice", &[]),
     ("heap", &[]),
+    ("allocation", &["model"]),
     ("route", &["model"]),
-    ("control", &["model"]),
+    ("control", &["model", "allocation"]),
     ("capture", &["model", "netns", "abi"]),
     ("proxy", &["model", "netns", "route", "timeslice"]),
     ("cni", &["model"]),
     (
         "app",
-        &["model", "netns", "route", "control", "capture", "proxy", "cni", "abi", "verdict", "timeslice"],
+        &[
+            "model",
+            "netns",
+            "route",
+            "control",
+            "capture",
+            "proxy",
+            "cni",
+            "abi",
+            "verdict",
+            "timeslice",
+            "allocation",
+        ],
     ),
     ("install", &[]),
     ("cli", &["app", "install", "model", "capture", "cni", "heap"]),
@@ -38,7 +51,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
 ];
 
 /// Decisions and nouns: testable without a kernel or a runtime.
-const PURE: [&str; 4] = ["abi", "verdict", "model", "route"];
+const PURE: [&str; 5] = ["abi", "verdict", "model", "allocation", "route"];
 const IMPURE: [&str; 7] = ["tokio", "nix", "aya", "rtnetlink", "socket2", "tracing", "notify"];
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<String>> {
