@@ -16,7 +16,12 @@ mod dns;
 mod exclusions;
 mod quantity;
 
-pub use self::{cni::Cni, dns::Dns, exclusions::Exclusions, quantity::Quantity};
+pub use self::{
+    cni::Cni,
+    dns::{Allocation, AllocationMode, Dns},
+    exclusions::Exclusions,
+    quantity::Quantity,
+};
 
 /// What `millstream agent --config FILE` reads.
 ///
@@ -61,6 +66,12 @@ pub use self::{cni::Cni, dns::Dns, exclusions::Exclusions, quantity::Quantity};
 ///   capture: true                   # whether queries go through the proxy, of pods without ambient.istio.io/dns-capture
 ///   cluster-domain: cluster.local   # what the names of the cluster's services end in
 ///   ttl: 30s                        # how long an answer of the mesh may be kept
+///   allocation:                     # addresses for hosts of ServiceEntries that have none of their own
+///     mode: recorded                # what is written down holds; or istio-v1: computed, as istiod did before it kept
+///                                   # records (PILOT_ENABLE_IP_AUTOALLOCATE=false), where each new host may move others
+///     ipv4: 240.240.0.0/16          # prefixes of 8 to 30 bits; an address that was given stays if this changes
+///     ipv6: '2001:2::/48'           # prefixes of at most 64 bits
+///     quarantine: 1h                # so long nobody else gets the address of a host that is gone
 /// metrics:
 ///   port: 15020                     # of the node, for GET /metrics; 0: none
 /// cni:                              # left out: no plugin is installed, and pods are captured once they run
@@ -210,6 +221,7 @@ impl Config {
             ("drain.release", self.drain.release),
             ("drain.shutdown", self.drain.shutdown),
             ("drain.linger", self.drain.linger),
+            ("dns.allocation.quarantine", self.dns.allocation.quarantine),
         ] {
             ensure!(!value.is_negative(), "{field}: must not be negative");
             ensure!(value <= LONGEST, "{field}: {value:#} is longer than a year");

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use allocation::AllocationConfig;
 use k8s_openapi::api::core::v1::PodSpec;
 use model::PodDns;
 
@@ -18,6 +19,8 @@ pub struct DnsConfig {
     pub capture: bool,
     /// What the names of the cluster's Services end in: in lower case, without the last dot.
     pub cluster_domain: Arc<str>,
+    /// How hosts without addresses of their own get some.
+    pub allocation: AllocationConfig,
 }
 
 /// What a pod says of its DNS.
@@ -33,7 +36,11 @@ pub(crate) struct DnsWishes {
 
 impl Default for DnsConfig {
     fn default() -> Self {
-        Self { capture: true, cluster_domain: "cluster.local".into() }
+        Self {
+            capture: true,
+            cluster_domain: "cluster.local".into(),
+            allocation: AllocationConfig::default(),
+        }
     }
 }
 

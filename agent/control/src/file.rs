@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use allocation::{AllocationConfig, Mode};
+use jiff::Timestamp;
 use model::Snapshot;
 use tokio::{
     sync::{mpsc, watch},
@@ -27,10 +29,11 @@ use crate::{
     source::{SourceRefusal, SourceReport},
 };
 
+mod allocations;
 mod folder;
 mod read;
 
-use self::{folder::Folder, read::SourceFile};
+use self::{allocations::Shared, folder::Folder, read::SourceFile};
 
 /// In case the watch missed something: a target of a symbolic link that changed elsewhere, a network file system, an
 /// exhausted inotify limit.
@@ -54,6 +57,10 @@ pub enum Error {
 struct Published {
     folder: Folder,
     last_read: LastRead,
+    /// Of what was read last.
+    refusals: Vec<SourceRefusal>,
+    config: AllocationConfig,
+    shared: Shared,
     publisher: Publisher,
 }
 
@@ -86,8 +93,11 @@ impl FileSource {
     ) -> Result<(), Error> {
         let Self { dir, config } = self;
         let mut published = Published {
+            config: config.dns.allocation.clone(),
             folder: Folder::new(config),
             last_read: LastRead::Never,
+            refusals: Vec::new(),
+            shared: Shared::default(),
             publisher: Publisher { snapshots: publish.clone(), reports },
         };
         let mut watcher = FolderWatcher::new("manifests");
@@ -98,7 +108,7 @@ impl FileSource {
             // Before it is read, so that no change falls between; each time, for the folder may be another by now.
             watcher.follow(&dir);
             match read(&dir).await {
-                Ok(files) => published.update(files),
+                Ok(files) => published.update(&dir, files).await,
                 Err(source) => match published.last_read {
                     LastRead::Never => return Err(Error::ReadFolder { dir, source }),
                     LastRead::Failed | LastRead::Files(_) => published.keep(&dir, &source),
@@ -122,14 +132,38 @@ async fn read(dir: &Path) -> io::Result<Vec<SourceFile>> {
 // === impl Published ===
 
 impl Published {
-    fn update(&mut self, files: Vec<SourceFile>) {
-        if matches!(&self.last_read, LastRead::Files(last) if *last == files) {
+    async fn update(&mut self, dir: &Path, files: Vec<SourceFile>) {
+        let is_known = matches!(&self.last_read, LastRead::Files(last) if *last == files);
+        if !is_known {
+            self.refusals = self.folder.reread(&files);
+            self.last_read = LastRead::Files(files);
+        }
+        // Another agent may have changed the record, although no manifest has changed.
+        let shared = self.shared(dir).await;
+        if is_known && shared == self.shared {
             return;
         }
-        let refusals = self.folder.reread(&files);
+        let refusals = self.refusals.iter().chain(&shared.refusals).cloned().collect();
+        self.folder.allocate(shared.reconciled.clone());
+        self.shared = shared;
         self.publisher.report(SourceReport { refusals, troubles: Vec::new() });
         self.publisher.publish(|version| self.folder.snapshot(version));
-        self.last_read = LastRead::Files(files);
+    }
+
+    /// What hosts are given, as it is written down by now.
+    async fn shared(&self, dir: &Path) -> Shared {
+        if self.config.mode == Mode::IstioV1 {
+            return Shared::default();
+        }
+        let (dir, config) = (dir.to_owned(), self.config.clone());
+        let demand = self.folder.demand(self.refusals.is_empty());
+        let known = self.shared.reconciled.record.clone();
+        let reconcile = move || allocations::reconcile(&dir, &demand, &config, &known, Timestamp::now());
+        spawn_blocking(reconcile).await.unwrap_or_else(|died| {
+            let reason = format!("cannot be brought in line with the manifests: {died}");
+            let refusal = SourceRefusal { reason, ..SourceRefusal::of_file(allocations::RECORD.to_owned()) };
+            Shared { reconciled: self.shared.reconciled.clone(), refusals: vec![refusal] }
+        })
     }
 
     fn keep(&mut self, dir: &Path, error: &io::Error) {

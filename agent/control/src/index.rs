@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use allocation::{Demand, Reconciled};
 use model::{OutboundPolicy, Snapshot};
 
 use crate::{
@@ -34,7 +35,12 @@ mod slices;
 pub(crate) use self::slices::SERVICE_NAME;
 mod snapshot;
 
-use self::{claim::Claim, entry::Entry, hosts::merge::Hosts, policies::PolicyEntry};
+use self::{
+    claim::Claim,
+    entry::Entry,
+    hosts::{allocation::Allocations, merge::Hosts},
+    policies::PolicyEntry,
+};
 
 /// The objects that were taken, each in its last good version.
 #[derive(Debug, Default)]
@@ -47,6 +53,8 @@ pub struct Index {
     waiting: BTreeMap<ObjectKey, Entry>,
     /// Why the newest version of an object is not in force.
     refused: BTreeMap<ObjectKey, Refusal>,
+    /// What hosts were given that have no address of their own, and what is kept for those that are gone.
+    allocated: Reconciled,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -165,8 +173,20 @@ impl Index {
         self.refused.contains_key(key)
     }
 
+    /// Which hosts are to be given addresses.
+    pub(crate) fn demand(&self) -> Demand {
+        hosts::allocation::demand(&self.hosts(), &self.claims, &self.config.dns.allocation.ranges)
+    }
+
+    /// What they were given, and is written down where the other agents find it.
+    pub(crate) fn allocate(&mut self, allocated: Reconciled) {
+        self.allocated = allocated;
+    }
+
     pub fn snapshot(&self, version: u64) -> Arc<Snapshot> {
-        snapshot::join(&self.entries, self.hosts().hosts, &self.config, version)
+        let hosts = self.hosts();
+        let allocations = Allocations::of(&hosts, &self.allocated, &self.config.dns.allocation);
+        snapshot::join(&self.entries, &hosts.hosts, allocations, &self.config, version)
     }
 
     /// Puts what was read in the place of `last_good`, whose claims are free. Returns what is refused.

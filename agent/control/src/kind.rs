@@ -90,6 +90,15 @@ impl Kind {
         }
     }
 
+    /// Whether it is not the API server's own, so that there may be no such kind.
+    pub(crate) fn may_come_later(self) -> bool {
+        match self {
+            Self::Policy(policy) => policy != PolicyKind::Kubernetes,
+            Self::ServiceEntry => true,
+            Self::Namespace | Self::Node | Self::Pod | Self::Service | Self::EndpointSlice => false,
+        }
+    }
+
     pub fn is_namespaced(self) -> bool {
         match self {
             Self::Namespace | Self::Node => false,

@@ -4,7 +4,7 @@
 //!  Namespaces ─ list, watch ─┐
 //!  Pods       ─ list, watch ─┤ events ─► View (Index) ─► snapshot, at most one a breath
 //!  …                         │
-//!  policy kinds ─ look, wait ┘
+//!  other kinds ─ look, wait ─┘
 //! ```
 //!
 //! Nothing is published before every watch has stood once: what is not known yet must not look like what is not there.
@@ -32,8 +32,8 @@ mod backoff;
 mod connect;
 mod daemon_set;
 mod event;
+mod kinds;
 mod lookup;
-mod policies;
 mod request;
 mod status_writer;
 mod taint;
@@ -90,7 +90,7 @@ impl KubernetesSource {
     }
 
     /// Publishes a snapshot when every watch stands, and after each change that means something, until nobody receives
-    /// them any more. A message on `reload` looks at once for kinds of policies that were not served before.
+    /// them any more. A message on `reload` looks at once for kinds that were not served before.
     ///
     /// # Errors
     ///

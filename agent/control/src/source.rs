@@ -76,6 +76,8 @@ pub enum InForce {
     Nothing,
     /// A kind of policies that came later.
     TheWorst,
+    /// Another kind that came later.
+    Without,
     LastKnown,
 }
 
@@ -173,6 +175,7 @@ impl fmt::Display for WatchTrouble {
         f.write_str(match in_force {
             InForce::Nothing => "; nothing is known of them yet, so the agent is not ready",
             InForce::TheWorst => "; until they are known, one is taken to select every pod",
+            InForce::Without => "; until they are known, the agent does without",
             InForce::LastKnown => "; what was last known of them stays in force",
         })
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod allocation;
 pub mod cidr;
 pub mod exclusions;
 pub mod marks;
@@ -14,6 +15,7 @@ pub mod service;
 pub mod snapshot;
 
 pub use address::{ClientAddr, EndpointAddr, OriginalDst, canonical};
+pub use allocation::{Allocation, AllocationOrigin};
 pub use cidr::Cidr;
 pub use exclusions::{Excluded, Exclusion, ExclusionList, Exclusions, Origin, Ports};
 pub use marks::Marks;

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Enrolment, ObjectName, Pod, PodUid, Service, Uncaptured, WhenAgentDown};
+use crate::{Allocation, Enrolment, ObjectName, Pod, PodUid, Service, Uncaptured, WhenAgentDown};
 
 mod addresses;
 mod names;
@@ -26,6 +26,7 @@ pub struct Snapshot {
     services: HashMap<ObjectName, Arc<Service>>,
     names: Names,
     addresses: Addresses,
+    allocations: Vec<Allocation>,
 }
 
 /// Collects pods and services into a [`Snapshot`].
@@ -60,6 +61,7 @@ impl Snapshot {
             services,
             names,
             addresses,
+            allocations,
         } = self;
         *cluster_domain == other.cluster_domain
             && *pods == other.pods
@@ -68,6 +70,7 @@ impl Snapshot {
             && *services == other.services
             && *names == other.names
             && *addresses == other.addresses
+            && *allocations == other.allocations
     }
 
     pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
@@ -107,6 +110,11 @@ impl Snapshot {
 
     fn services_named<'a>(&'a self, names: &'a [ObjectName]) -> impl Iterator<Item = &'a Arc<Service>> {
         names.iter().filter_map(|name| self.services.get(name))
+    }
+
+    /// What hosts were given for want of addresses of their own, in name order; also what is kept for those that are gone.
+    pub fn allocations(&self) -> &[Allocation] {
+        &self.allocations
     }
 
     /// Those in which a pod is enrolled that says nothing itself, and what holds for it while no agent runs.
@@ -183,8 +191,15 @@ impl SnapshotBuilder {
         self
     }
 
+    #[must_use]
+    pub fn allocation(mut self, allocation: Allocation) -> Self {
+        self.0.allocations.push(allocation);
+        self
+    }
+
     pub fn build(mut self) -> Arc<Snapshot> {
-        let Snapshot { names, addresses, services, .. } = &mut self.0;
+        let Snapshot { names, addresses, services, allocations, .. } = &mut self.0;
+        allocations.sort_by(|a, b| a.host.cmp(&b.host));
         // In whatever order they came, the same service comes first.
         let precedence =
             |name: &ObjectName| services.get(name).map(|service| (service.registry, name.clone()));

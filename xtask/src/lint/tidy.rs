@@ -11,16 +11,17 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
     ("netns", &[]),
     ("timeslice", &[]),
     ("heap", &[]),
+    ("allocation", &["model"]),
     ("route", &["model"]),
     ("dns", &["model"]),
-    ("control", &["model"]),
+    ("control", &["model", "allocation"]),
     ("capture", &["model", "netns", "abi"]),
     ("proxy", &["model", "netns", "route", "dns", "timeslice"]),
     ("cni", &["model"]),
@@ -38,6 +39,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "abi",
             "verdict",
             "timeslice",
+            "allocation",
         ],
     ),
     ("install", &[]),
@@ -51,7 +53,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
 ];
 
 /// Decisions and nouns: testable without a kernel or a runtime.
-const PURE: [&str; 5] = ["abi", "verdict", "model", "route", "dns"];
+const PURE: [&str; 6] = ["abi", "verdict", "model", "allocation", "route", "dns"];
 const IMPURE: [&str; 7] = ["tokio", "nix", "aya", "rtnetlink", "socket2", "tracing", "notify"];
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<String>> {

@@ -2,10 +2,14 @@
 
 use std::{net::Ipv4Addr, str::FromStr};
 
+use allocation::{AllocationConfig, Mode, Ranges};
 use anyhow::{Context, Result, ensure};
 use control::DnsConfig;
 use jiff::SignedDuration;
+use model::Cidr;
 use serde::Deserialize;
+
+use super::positive;
 
 const DAY: u32 = 24 * 60 * 60;
 
@@ -17,6 +21,26 @@ pub struct Dns {
     pub cluster_domain: String,
     /// How long an answer of the mesh may be kept.
     pub ttl: SignedDuration,
+    pub allocation: Allocation,
+}
+
+/// How hosts of ServiceEntries that have no address get one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Allocation {
+    pub mode: AllocationMode,
+    pub ipv4: String,
+    pub ipv6: String,
+    /// How long nobody else gets the address of a host that is gone.
+    pub quarantine: SignedDuration,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AllocationMode {
+    #[default]
+    Recorded,
+    IstioV1,
 }
 
 // === impl Dns ===
@@ -40,13 +64,52 @@ impl Dns {
             "dns.cluster-domain: {:?} is not a domain like cluster.local",
             self.cluster_domain
         );
-        Ok(DnsConfig { capture: self.capture, cluster_domain: domain.into() })
+        let allocation = self.allocation.config()?;
+        Ok(DnsConfig { capture: self.capture, cluster_domain: domain.into(), allocation })
     }
 }
 
 impl Default for Dns {
     fn default() -> Self {
         // Istio's TTL.
-        Self { capture: true, cluster_domain: "cluster.local".to_owned(), ttl: SignedDuration::from_secs(30) }
+        Self {
+            capture: true,
+            cluster_domain: "cluster.local".to_owned(),
+            ttl: SignedDuration::from_secs(30),
+            allocation: Allocation::default(),
+        }
+    }
+}
+
+// === impl Allocation ===
+
+impl Allocation {
+    fn config(&self) -> Result<AllocationConfig> {
+        let network = |field: &str, text: &str| {
+            text.parse::<Cidr>().with_context(|| format!("dns.allocation.{field}: {text:?}"))
+        };
+        let ranges = Ranges::new(network("ipv4", &self.ipv4)?, network("ipv6", &self.ipv6)?)
+            .context("dns.allocation")?;
+        let mode = match self.mode {
+            AllocationMode::Recorded => Mode::Recorded,
+            AllocationMode::IstioV1 => Mode::IstioV1,
+        };
+        ensure!(
+            mode == Mode::Recorded || ranges == Ranges::default(),
+            "dns.allocation: the mode istio-v1 knows no other ranges than 240.240.0.0/16 and 2001:2::/48; leave them out"
+        );
+        Ok(AllocationConfig { mode, ranges, quarantine: positive(self.quarantine) })
+    }
+}
+
+impl Default for Allocation {
+    fn default() -> Self {
+        let ranges = Ranges::default();
+        Self {
+            mode: AllocationMode::default(),
+            ipv4: ranges.ipv4().to_string(),
+            ipv6: ranges.ipv6().to_string(),
+            quarantine: SignedDuration::from_hours(1),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, mem, sync::Arc};
 
+use allocation::{Demand, Reconciled};
 use model::Snapshot;
 use tracing::warn;
 
@@ -64,6 +65,15 @@ impl Folder {
         refusals.extend(refused.into_iter().map(|refusal| self.at_its_place(refusal)));
         refusals.sort_by(|a, b| (&a.file, a.document).cmp(&(&b.file, b.document)));
         refusals
+    }
+
+    /// `is_sound`: nothing of the folder was refused, so that what is not known of is not there.
+    pub(super) fn demand(&self, is_sound: bool) -> Demand {
+        Demand { is_complete: is_sound, ..self.index.demand() }
+    }
+
+    pub(super) fn allocate(&mut self, allocated: Reconciled) {
+        self.index.allocate(allocated);
     }
 
     pub(super) fn snapshot(&self, version: u64) -> Arc<Snapshot> {

@@ -41,7 +41,7 @@ pub(super) fn folder(dir: &Path) -> io::Result<Vec<SourceFile>> {
 }
 
 /// `None`: there is no such file, or it is a folder.
-fn text(path: &Path) -> io::Result<Option<Result<String, String>>> {
+pub(super) fn text(path: &Path) -> io::Result<Option<Result<String, String>>> {
     let metadata = match fs::metadata(path) {
         // Removed since the folder was listed; but a link that leads nowhere is an error.
         Err(e) if e.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => return Ok(None),

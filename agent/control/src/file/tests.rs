@@ -200,7 +200,7 @@ fn which_files_are_read() {
 }
 
 struct Running {
-    dir: TempDir,
+    dir: Arc<TempDir>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     refusals: watch::Receiver<SourceReport>,
     reload: mpsc::Sender<()>,
@@ -213,6 +213,10 @@ impl Running {
         for (name, text) in files {
             fs::write(dir.path().join(name), text).unwrap();
         }
+        Self::of(Arc::new(dir))
+    }
+
+    fn of(dir: Arc<TempDir>) -> Self {
         let (publish, snapshot) = watch::channel(Arc::default());
         let (report, refusals) = watch::channel(SourceReport::default());
         let (reload, reloads) = mpsc::channel(1);
@@ -322,4 +326,59 @@ async fn it_ends_when_nobody_listens_and_fails_without_a_folder() {
     let source = FileSource { dir: Path::new("/no/such/folder").to_owned(), config: IndexConfig::default() };
     let error = source.run(watch::Sender::default(), watch::Sender::default(), mpsc::channel(1).1).await;
     assert_eq!(error.unwrap_err().to_string(), "cannot read the folder of manifests /no/such/folder");
+}
+
+fn entry(host: &str) -> String {
+    format!(
+        "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {host}, namespace: shop}}, \
+         spec: {{hosts: [{host}], ports: [{{number: 443, name: tls}}], resolution: DNS}}}}\n---\n"
+    )
+}
+
+/// The addresses that the host was given, once it has some.
+async fn allocated(running: &mut Running, host: &str) -> Vec<std::net::IpAddr> {
+    let name = model::ObjectName::new("shop", host);
+    let wait = running
+        .snapshot
+        .wait_for(|snapshot| snapshot.service(&name).is_some_and(|service| !service.allocated.is_empty()));
+    let snapshot = timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {host}")).unwrap();
+    snapshot.service(&name).unwrap().allocated.clone()
+}
+
+#[tokio::test]
+async fn agents_of_one_folder_give_the_same_addresses() {
+    let mut one = Running::start(&[("a.yaml", &entry("a.example.com"))]);
+    let a = allocated(&mut one, "a.example.com").await;
+    let mut two = Running::of(one.dir.clone());
+    assert_eq!(allocated(&mut two, "a.example.com").await, a, "a node that starts afresh agrees");
+
+    one.write("b.yaml", &entry("b.example.com"));
+    let b = allocated(&mut one, "b.example.com").await;
+    assert_eq!(allocated(&mut two, "b.example.com").await, b);
+    assert_ne!(a, b);
+
+    fs::remove_file(one.path("a.yaml")).unwrap();
+    let is_freed = |snapshot: &Arc<Snapshot>| {
+        let gone = snapshot.allocations().iter().find(|a| &*a.host.name == "a.example.com");
+        gone.is_some_and(|a| a.freed.is_some() && snapshot.services().len() == 1)
+    };
+    for running in [&mut one, &mut two] {
+        timeout(PATIENCE, running.snapshot.wait_for(is_freed)).await.expect("never freed").unwrap();
+    }
+    one.write("a.yaml", &entry("a.example.com"));
+    assert_eq!(allocated(&mut two, "a.example.com").await, a, "who comes back has what it had");
+}
+
+#[tokio::test]
+async fn a_record_that_makes_no_sense_is_told_until_it_is_mended() {
+    let record = ".millstream-allocations.json";
+    let mut running = Running::start(&[("a.yaml", &entry("a.example.com"))]);
+    let a = allocated(&mut running, "a.example.com").await;
+    let sound = fs::read_to_string(running.path(record)).unwrap();
+    running.write(record, "{");
+    assert_eq!(running.refusals(1).await[0].file.as_deref(), Some(record));
+    assert_eq!(allocated(&mut running, "a.example.com").await, a);
+    running.write(record, &sound);
+    running.refusals(0).await;
+    assert_eq!(allocated(&mut running, "a.example.com").await, a);
 }

@@ -16,6 +16,7 @@ use crate::{
     visibility::visibility,
 };
 
+pub(super) mod allocation;
 mod backing;
 pub(super) mod merge;
 

@@ -14,7 +14,7 @@ use model::{
 use super::{
     IndexConfig,
     entry::Entry,
-    hosts::merge::Host,
+    hosts::{allocation::Allocations, merge::Host},
     namespaces::NamespaceEntry,
     pods::PodEntry,
     policies::Policies,
@@ -44,7 +44,8 @@ struct Join<'a> {
 
 pub(super) fn join(
     entries: &BTreeMap<ObjectKey, Entry>,
-    hosts: BTreeMap<ObjectName, Host<'_>>,
+    hosts: &BTreeMap<ObjectName, Host<'_>>,
+    allocations: Allocations,
     config: &IndexConfig,
     version: u64,
 ) -> Arc<Snapshot> {
@@ -62,8 +63,11 @@ pub(super) fn join(
     for service in &join.services {
         snapshot = snapshot.service(join.service(service, &config.dns.cluster_domain));
     }
-    for (name, host) in &hosts {
-        snapshot = snapshot.service(join.host(name, host));
+    for (name, host) in hosts {
+        snapshot = snapshot.service(join.host(name, host, allocations.of_host(name)));
+    }
+    for allocation in allocations.into_values() {
+        snapshot = snapshot.allocation(allocation);
     }
     snapshot.build()
 }

@@ -6,7 +6,7 @@ use kube::api::ApiResource;
 use tokio::sync::mpsc;
 
 use crate::{
-    kind::{Kind, ObjectKey, PolicyKind},
+    kind::{Kind, ObjectKey},
     object::Object,
 };
 
@@ -15,8 +15,8 @@ use crate::{
 pub(super) enum Topic {
     /// The objects of a kind.
     Objects(Kind),
-    /// Which kinds of policies there are.
-    PolicyKinds,
+    /// Which kinds there are that may come later.
+    Kinds,
 }
 
 #[derive(Debug)]
@@ -40,12 +40,12 @@ pub(super) enum Change {
     Deleted(ObjectKey),
     /// Changes are no longer told, in one line why. It is tried again.
     Failed(String),
-    /// The kinds of policies that there are.
-    Served(PolicyResources),
+    /// Those of the kinds that may come later which there are.
+    Served(Served),
 }
 
-/// Each kind of policies that is served, and how to ask for it.
-pub(super) type PolicyResources = BTreeMap<PolicyKind, ApiResource>;
+/// Each kind that is served, and how to ask for it.
+pub(super) type Served = BTreeMap<Kind, ApiResource>;
 
 /// Where a watch tells what it sees.
 #[derive(Clone, Debug)]
@@ -63,7 +63,9 @@ pub(super) struct Closed;
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Objects(kind) = self else { return f.write_str("the kinds of network policies") };
+        let Self::Objects(kind) = self else {
+            return f.write_str("the kinds of network policies and of Istio");
+        };
         match kind.name().strip_suffix('y') {
             Some(stem) => write!(f, "{stem}ies"),
             None => write!(f, "{kind}s"),

@@ -24,7 +24,7 @@ pub(super) const ALWAYS: [Topic; 7] = [
     Topic::Objects(Kind::Service),
     Topic::Objects(Kind::EndpointSlice),
     Topic::Objects(Kind::Policy(PolicyKind::Kubernetes)),
-    Topic::PolicyKinds,
+    Topic::Kinds,
 ];
 
 pub(super) struct View {
@@ -52,12 +52,15 @@ impl View {
         Self { index, watches, is_synced: false }
     }
 
-    /// Before a kind of policies that came later is known, it is taken for the worst.
-    pub(super) fn begin(&mut self, kind: PolicyKind, now: Timestamp) {
-        if let btree_map::Entry::Vacant(entry) = self.watches.entry(Topic::Objects(Kind::Policy(kind))) {
+    /// Before a kind of policies that came later is known, it is taken for the worst. Hosts that are not known yet are
+    /// not there.
+    pub(super) fn begin(&mut self, kind: Kind, now: Timestamp) {
+        if let btree_map::Entry::Vacant(entry) = self.watches.entry(Topic::Objects(kind)) {
             entry.insert(Watched::begun(now));
-            if self.is_synced {
-                self.index.assume(kind);
+            if let Kind::Policy(policy) = kind
+                && self.is_synced
+            {
+                self.index.assume(policy);
             }
         }
     }
@@ -112,7 +115,10 @@ impl View {
             let (since, error) = watched.trouble.clone()?;
             let in_force = match (watched.synced, self.is_synced) {
                 (true, _) => InForce::LastKnown,
-                (false, true) => InForce::TheWorst,
+                (false, true) => match topic {
+                    Topic::Objects(Kind::ServiceEntry) => InForce::Without,
+                    Topic::Objects(_) | Topic::Kinds => InForce::TheWorst,
+                },
                 (false, false) => InForce::Nothing,
             };
             Some(WatchTrouble { watch: topic.to_string(), since, error, in_force })

@@ -18,8 +18,8 @@ use tracing::info;
 
 use super::{
     backoff::Reached,
-    event::{Change, Event, Outbox, PolicyResources, Topic},
-    policies::{self, Search},
+    event::{Change, Event, Outbox, Served, Topic},
+    kinds::{self, Search},
     view::View,
     watcher::Watcher,
 };
@@ -27,6 +27,7 @@ use crate::{
     kind::{Kind, PolicyKind},
     object::Object,
     policy::Policy,
+    service_entry::ServiceEntry,
 };
 
 pub(super) struct Watches {
@@ -40,7 +41,7 @@ pub(super) struct Watches {
 
 struct Running {
     id: u64,
-    /// As it is asked for; `None` for the search for kinds of policies.
+    /// As it is asked for; `None` for the search for kinds.
     resource: Option<ApiResource>,
     task: AbortHandle,
 }
@@ -56,8 +57,8 @@ impl Watches {
         watches.objects(Kind::Pod, Object::Pod);
         watches.objects(Kind::Service, Object::Service);
         watches.objects(Kind::EndpointSlice, Object::EndpointSlice);
-        watches.policies(PolicyKind::Kubernetes, policies::kubernetes());
-        let outbox = watches.outbox(Topic::PolicyKinds);
+        watches.policies(PolicyKind::Kubernetes, kinds::kubernetes());
+        let outbox = watches.outbox(Topic::Kinds);
         let reached = watches.reached.clone();
         let search = Search { client: watches.client.clone(), outbox: outbox.clone(), reached };
         watches.spawn(&outbox, None, search.run(reload));
@@ -88,25 +89,25 @@ impl Watches {
         }
     }
 
-    /// Begins the watches of policies that are new, and ends those of kinds that are gone.
-    fn serve(&mut self, served: &PolicyResources, view: &mut View, now: Timestamp) {
+    /// Begins the watches of kinds that are new, and ends those of kinds that are gone.
+    fn serve(&mut self, served: &Served, view: &mut View, now: Timestamp) {
         let known = self.running.keys().filter_map(|topic| match topic {
-            Topic::Objects(Kind::Policy(kind)) if *kind != PolicyKind::Kubernetes => Some(*kind),
-            _ => None,
+            Topic::Objects(kind) if kind.may_come_later() => Some(*kind),
+            Topic::Objects(_) | Topic::Kinds => None,
         });
         for kind in known.filter(|kind| !served.contains_key(kind)).collect::<Vec<_>>() {
-            info!(policy = kind.name(), "No longer served");
-            self.end(Topic::Objects(Kind::Policy(kind)));
-            view.end(Kind::Policy(kind));
+            info!(%kind, "No longer served");
+            self.end(Topic::Objects(kind));
+            view.end(kind);
         }
         for (kind, resource) in served {
-            let topic = Topic::Objects(Kind::Policy(*kind));
+            let topic = Topic::Objects(*kind);
             let known = self.running.get(&topic).and_then(|running| running.resource.as_ref());
             if known != Some(resource) {
-                info!(policy = kind.name(), resource = resource.plural, group = resource.group, "Served");
+                info!(%kind, resource = resource.plural, version = resource.api_version, "Served");
                 self.end(topic);
                 view.begin(*kind, now);
-                self.policies(*kind, resource.clone());
+                self.come_later(*kind, resource.clone());
             }
         }
     }
@@ -117,6 +118,23 @@ impl Watches {
     {
         let (api, resource) = (Api::all(self.client.clone()), ApiResource::erase::<K>(&()));
         self.watch(kind, api, resource, move |object| read(Box::new(object)));
+    }
+
+    fn come_later(&mut self, kind: Kind, resource: ApiResource) {
+        match kind {
+            Kind::Policy(policy) => self.policies(policy, resource),
+            Kind::ServiceEntry => self.service_entries(resource),
+            // Each of them is watched from the beginning.
+            Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service | Kind::EndpointSlice => {}
+        }
+    }
+
+    fn service_entries(&mut self, resource: ApiResource) {
+        let api = Api::all_with(self.client.clone(), &resource);
+        let read = |DynamicObject { types: _, metadata, data }: DynamicObject| {
+            Object::ServiceEntry(Box::new(ServiceEntry::read(metadata, &data)))
+        };
+        self.watch(Kind::ServiceEntry, api, resource, read);
     }
 
     fn policies(&mut self, kind: PolicyKind, resource: ApiResource) {

@@ -23,6 +23,8 @@ use crate::{
 pub(in crate::index) struct Hosts<'a> {
     pub(in crate::index) hosts: BTreeMap<ObjectName, Host<'a>>,
     pub(in crate::index) objections: Vec<(ObjectKey, Invalid)>,
+    /// The ServiceEntries in their order of precedence.
+    pub(in crate::index) entries: Vec<&'a HostsEntry>,
 }
 
 pub(in crate::index) struct Host<'a> {
@@ -57,7 +59,7 @@ pub(in crate::index) fn merge<'a>(
             holders.entry(*ip).or_insert_with(|| Holder::Written(entry.name.clone()));
         }
     }
-    for entry in in_order {
+    for entry in &in_order {
         let addresses = hosts.own_addresses(entry, claims);
         for (n, host) in entry.hosts.iter().enumerate() {
             // A service of the model is known by its namespace and name.
@@ -68,9 +70,10 @@ pub(in crate::index) fn merge<'a>(
                 continue;
             }
             let recorded = hosts.recorded_addresses(entry, host, claims, &mut holders);
-            hosts.add(entry, host, &addresses, recorded);
+            hosts.add(entry, host, &addresses, &recorded);
         }
     }
+    hosts.entries = in_order;
     hosts
 }
 
@@ -138,7 +141,7 @@ impl<'a> Hosts<'a> {
         recorded
     }
 
-    fn add(&mut self, entry: &'a HostsEntry, host: &Arc<str>, addresses: &[IpAddr], recorded: Vec<IpAddr>) {
+    fn add(&mut self, entry: &'a HostsEntry, host: &Arc<str>, addresses: &[IpAddr], recorded: &[IpAddr]) {
         let name = ObjectName { namespace: entry.name.namespace.clone(), name: host.clone() };
         let mut objections = Vec::new();
         let known = self.hosts.entry(name).or_insert_with(|| Host {
@@ -176,7 +179,7 @@ impl<'a> Hosts<'a> {
         }
         unite(&mut known.addresses, addresses);
         unite(&mut known.networks, &entry.networks);
-        unite(&mut known.recorded, &recorded);
+        unite(&mut known.recorded, recorded);
         known.is_eligible |= entry.is_eligible(host);
         for (field, reason) in objections {
             self.object(entry, field, reason);
@@ -193,7 +196,7 @@ impl Host<'_> {
     }
 }
 
-fn key(entry: &HostsEntry) -> ObjectKey {
+pub(in crate::index) fn key(entry: &HostsEntry) -> ObjectKey {
     ObjectKey::new(Kind::ServiceEntry, Some(&entry.name.namespace), &entry.name.name)
 }
 

@@ -20,14 +20,14 @@ use crate::index::{
 // === impl Join ===
 
 impl Join<'_> {
-    pub(super) fn host(&self, name: &ObjectName, host: &Host<'_>) -> Service {
+    pub(super) fn host(&self, name: &ObjectName, host: &Host<'_>, allocated: &[IpAddr]) -> Service {
         let ports = host.ports.iter().map(|(entry, port)| self.host_port(&name.name, entry, port));
         let ports: Vec<ServicePort> = ports.collect();
         let selects_nothing = matches!(host.entry.backing, Backing::Pods(_))
             && ports.iter().all(|port| port.endpoints.is_empty());
         Service {
             vips: host.addresses.clone(),
-            allocated: host.recorded.clone(),
+            allocated: allocated.to_vec(),
             networks: host.networks.clone(),
             ports,
             discovery: match host.entry.discovery {

@@ -1,6 +1,13 @@
-use model::{Discovery, Registry, Service, Visibility};
+use allocation::{AllocationConfig, Mode, Record, istio_v1};
+use jiff::Timestamp;
+use model::{Allocation, Discovery, ObjectName, Registry, Service, Visibility};
 
-use super::{Applied, entry, entry_with, ip, pod, pod_at, service};
+use super::{Applied, entry, entry_with, ip, objects, pod, pod_at, service};
+use crate::{
+    dns::DnsConfig,
+    index::{Index, IndexConfig},
+    kind::{Kind, ObjectKey},
+};
 
 const HTTPS: &str = "ports: [{number: 443, name: https, protocol: HTTPS}]";
 const STATIC: &str =
@@ -408,4 +415,106 @@ fn addresses_that_are_recorded_in_the_status() {
         let objections: Vec<_> = objections.iter().map(|o| format!("ServiceEntry default/a: {o}")).collect();
         assert_eq!(said(&applied), objections, "{name}");
     }
+}
+
+/// `host addresses, origin` of each allocation; of those that are gone since when.
+fn allocations(applied: &Applied) -> Vec<String> {
+    let of = |allocation: &Allocation| {
+        let Allocation { host, addresses, origin, freed } = allocation;
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let freed = freed.as_ref().map(|freed| format!(", freed {freed}")).unwrap_or_default();
+        format!("{} {}, {origin:?}{freed}", host.name, addresses.join(" "))
+    };
+    applied.snapshot().allocations().iter().map(of).collect()
+}
+
+#[test]
+fn which_hosts_are_given_addresses() {
+    for (name, metadata, spec, expected) in [
+        ("by DNS", "", "resolution: DNS", true),
+        ("static", "", "resolution: STATIC, endpoints: [{address: 192.0.2.1}]", true),
+        ("as dialled", "", "resolution: NONE", false),
+        ("with an address", "", "resolution: DNS, addresses: [203.0.113.1]", false),
+        ("with a network", "", "resolution: STATIC, addresses: [203.0.113.0/24]", false),
+        (
+            "by a label",
+            "labels: {networking.istio.io/enable-autoallocate-ip: 'true'}",
+            "resolution: DNS",
+            true,
+        ),
+        (
+            "not by a label",
+            "labels: {networking.istio.io/enable-autoallocate-ip: 'FALSE'}",
+            "resolution: DNS",
+            false,
+        ),
+    ] {
+        let yaml = entry_with("a", metadata, &format!("hosts: [a.example.com], {spec}"));
+        let demand = Applied::new(&yaml).sound().index.demand();
+        assert_eq!(!demand.hosts.is_empty(), expected, "{name}");
+    }
+    for (resolution, expected) in [("STATIC", false), ("DYNAMIC_DNS", true)] {
+        let yaml = entry("a", &format!("hosts: ['*.example.com'], resolution: {resolution}"));
+        assert_eq!(!Applied::new(&yaml).sound().index.demand().hosts.is_empty(), expected, "{resolution}");
+    }
+    let twice = entry("a", "hosts: [a.example.com], resolution: DNS")
+        + &entry("b", "hosts: [a.example.com], resolution: DNS, addresses: [203.0.113.1]");
+    assert!(Applied::new(&twice).index.demand().hosts.is_empty(), "another entry has an address for it");
+}
+
+#[test]
+fn addresses_are_in_force_once_they_are_recorded() {
+    let (now, later) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(60).unwrap());
+    let config = AllocationConfig::default();
+    let (a, b) = (
+        entry("a", "hosts: [a.example.com], resolution: DNS"),
+        entry("b", "hosts: [b.example.com], resolution: DNS"),
+    );
+    let status = "hosts: [s.example.com], resolution: DNS}, status: {addresses: [{value: 240.240.3.3, host: \
+                  s.example.com}]";
+    let mut applied = Applied::new(&(a + &b + &entry("s", status))).sound();
+    assert_eq!(allocations(&applied), ["s.example.com 240.240.3.3, Status"]);
+    assert!(applied.service("a.example.com").allocated.is_empty());
+
+    let demand = applied.index.demand();
+    let taken: Vec<_> = demand.taken.addresses.keys().map(ToString::to_string).collect();
+    assert_eq!(taken, ["240.240.3.3"], "what a status says is nobody else's");
+    let first = Record::default().reconcile(&demand, &config, now);
+    applied.index.allocate(first.clone());
+    let own = |host: &str| first.addresses[&ObjectName::new("default", host)].clone();
+    for host in ["a.example.com", "b.example.com"] {
+        assert_eq!(applied.service(host).allocated, own(host), "{host}");
+    }
+    let text = |host: &str| own(host).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let recorded = |host: &str| format!("{host} {}, Recorded", text(host));
+    let status = || "s.example.com 240.240.3.3, Status".to_owned();
+    assert_eq!(allocations(&applied), [recorded("a.example.com"), recorded("b.example.com"), status()]);
+
+    applied.index.delete(&ObjectKey::new(Kind::ServiceEntry, None, "a"));
+    let second = first.record.reconcile(&applied.index.demand(), &config, later);
+    applied.index.allocate(second);
+    let gone = format!("a.example.com {}, Recorded, freed 1970-01-01T00:01:00Z", own("a.example.com")[0]);
+    assert_eq!(allocations(&applied), [gone, recorded("b.example.com"), status()]);
+}
+
+#[test]
+fn as_istiod_gave_them_before_it_kept_records() {
+    let allocation = AllocationConfig { mode: Mode::IstioV1, ..AllocationConfig::default() };
+    let dns = DnsConfig { allocation, ..DnsConfig::default() };
+    let mut index = Index::new(IndexConfig { dns, ..IndexConfig::default() });
+    let aged = |name: &str, host: &str, year: u16| {
+        let spec = format!("hosts: ['*.example.org', {host}], resolution: STATIC");
+        entry_with(name, &format!("creationTimestamp: '{year}-01-01T00:00:00Z'"), &spec)
+    };
+    let two = aged("x", "a44155.example.com", 2021) + &aged("z", "a17061.example.com", 2020);
+    index.reset(&objects(&two.replace("metadata: {", "metadata: {namespace: a, ")));
+    let applied = Applied { index, refusals: Vec::new() };
+    let snapshot = applied.snapshot();
+    let of = |host: &str| snapshot.service(&ObjectName::new("a", host)).unwrap().allocated.clone();
+    assert!(of("*.example.org").is_empty());
+    for host in ["a17061.example.com", "a44155.example.com"] {
+        let name = ObjectName::new("a", host);
+        assert_eq!(of(host), istio_v1::allocate([&name])[&name], "{host}");
+    }
+    assert_eq!(snapshot.allocations().len(), 2);
 }

@@ -140,7 +140,7 @@ fn a_kind_of_policies_comes_and_goes() {
     view.on(PODS, Change::Applied(pod("a", "192.0.2.1")), at(2));
     view.on(CILIUM, Change::Applied(policy.clone()), at(2));
     assert!(!policed(&view), "of a kind that is not watched nothing is taken");
-    view.begin(PolicyKind::Cilium, at(3));
+    view.begin(Kind::Policy(PolicyKind::Cilium), at(3));
     assert!(view.is_synced(), "the others go on");
     assert_eq!(view.snapshot(1).pods()[0].policed_by.as_deref(), Some("CiliumNetworkPolicy not known yet"));
     assert_eq!(
@@ -159,6 +159,30 @@ fn a_kind_of_policies_comes_and_goes() {
     assert!(policed(&view));
     view.end(Kind::Policy(PolicyKind::Cilium));
     assert!(!policed(&view) && view.report().troubles.is_empty());
+}
+
+#[test]
+fn service_entries_come_and_go() {
+    let yaml = "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: a}, \
+                spec: {hosts: [a.example.com]}}";
+    let entry = manifest::parse(yaml).remove(0).unwrap().object;
+    let topic = Topic::Objects(Kind::ServiceEntry);
+    let mut view = synced();
+    view.begin(Kind::ServiceEntry, at(3));
+    assert!(view.is_synced() && view.snapshot(1).service_count() == 0, "the others go on");
+    assert_eq!(
+        view.report().troubles[0].to_string(),
+        "the API server has been asked for ServiceEntries at 1970-01-01T00:00:03Z; until they are known, the agent \
+         does without"
+    );
+    for change in list(vec![entry]) {
+        view.on(topic, change, at(4));
+    }
+    view.on(topic, Change::Standing, at(4));
+    assert_eq!(view.snapshot(1).services_of_host("a.example.com").count(), 1);
+    assert!(view.report().troubles.is_empty());
+    view.end(Kind::ServiceEntry);
+    assert_eq!(view.snapshot(1).service_count(), 0);
 }
 
 #[test]

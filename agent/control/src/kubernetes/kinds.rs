@@ -1,4 +1,5 @@
-//! Which kinds of network policies the API server serves. Others than its own come with a CNI, and may come and go.
+//! Which kinds the API server serves that are not its own: network policies, which come with a CNI, and what comes with
+//! Istio. They may come and go.
 
 use std::time::Duration;
 
@@ -15,27 +16,33 @@ use tokio::{
 
 use super::{
     backoff::{Backoff, Reached},
-    event::{Change, Closed, Outbox, PolicyResources},
+    event::{Change, Closed, Outbox, Served},
     request::{ANSWER, RequestError},
 };
-use crate::kind::PolicyKind;
+use crate::kind::Kind;
 
 /// Where there are policies of one kind in two groups, the first is watched: Calico shows what its own group holds in
 /// the other as well.
-const GROUPS: [&str; 5] =
-    ["cilium.io", "crd.projectcalico.org", "projectcalico.org", "crd.antrea.io", "policy.networking.k8s.io"];
+const GROUPS: [&str; 6] = [
+    "cilium.io",
+    "crd.projectcalico.org",
+    "projectcalico.org",
+    "crd.antrea.io",
+    "policy.networking.k8s.io",
+    "networking.istio.io",
+];
 
 /// Between looks, and as much again at most.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Looks for kinds of policies now and then.
+/// Looks for them now and then.
 pub(super) struct Search {
     pub(super) client: Client,
     pub(super) outbox: Outbox,
     pub(super) reached: Reached,
 }
 
-/// Always there.
+/// Network policies that are always there.
 pub(super) fn kubernetes() -> ApiResource {
     ApiResource::erase::<NetworkPolicy>(&())
 }
@@ -67,14 +74,14 @@ impl Search {
         Ok(())
     }
 
-    async fn served(&self) -> Result<PolicyResources, RequestError> {
+    async fn served(&self) -> Result<Served, RequestError> {
         let groups = ask(self.client.list_api_groups()).await?.groups;
-        let mut served = PolicyResources::new();
+        let mut served = Served::new();
         for name in GROUPS {
             let Some(group) = groups.iter().find(|group| group.name == name) else { continue };
             for version in versions(group) {
                 let resources = ask(self.client.list_api_group_resources(&version)).await?.resources;
-                for (kind, resource) in policies(&version, &resources) {
+                for (kind, resource) in kinds(&version, &resources) {
                     served.entry(kind).or_insert(resource);
                 }
             }
@@ -99,20 +106,20 @@ fn versions(group: &APIGroup) -> Vec<String> {
     versions
 }
 
-/// Of what a group serves, the policies that can be watched.
-fn policies(group_version: &str, resources: &[APIResource]) -> Vec<(PolicyKind, ApiResource)> {
+/// Of what a group serves, what is of interest and can be watched.
+fn kinds(group_version: &str, resources: &[APIResource]) -> Vec<(Kind, ApiResource)> {
     let Some((group, version)) = group_version.split_once('/') else { return Vec::new() };
     let watchable = |resource: &&APIResource| {
         let can = |verb: &str| resource.verbs.iter().any(|v| v == verb);
         // With a slash it is a part of an object, such as its status.
         !resource.name.contains('/') && can("list") && can("watch")
     };
-    let policy = |resource: &APIResource| {
-        let kind = PolicyKind::of(group_version, &resource.kind)?;
+    let of_interest = |resource: &APIResource| {
+        let kind = Kind::of(group_version, &resource.kind).filter(|kind| kind.may_come_later())?;
         let name = GroupVersionKind::gvk(group, version, &resource.kind);
         Some((kind, ApiResource::from_gvk_with_plural(&name, &resource.name)))
     };
-    resources.iter().filter(watchable).filter_map(policy).collect()
+    resources.iter().filter(watchable).filter_map(of_interest).collect()
 }
 
 #[cfg(test)]

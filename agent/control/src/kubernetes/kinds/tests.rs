@@ -1,6 +1,6 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResource, GroupVersionForDiscovery};
 
-use super::{policies, versions};
+use super::{kinds, versions};
 
 fn resource(name: &str, kind: &str, verbs: &[&str]) -> APIResource {
     APIResource {
@@ -12,7 +12,7 @@ fn resource(name: &str, kind: &str, verbs: &[&str]) -> APIResource {
 }
 
 #[test]
-fn policies_are_found_among_what_is_served() {
+fn kinds_are_found_among_what_is_served() {
     const ALL: [&str; 3] = ["get", "list", "watch"];
     for (version, name, kind, verbs, expected) in [
         (
@@ -34,9 +34,13 @@ fn policies_are_found_among_what_is_served() {
             &ALL,
             Some("BaselineAdminNetworkPolicy"),
         ),
+        ("networking.istio.io/v1", "serviceentries", "ServiceEntry", &ALL, Some("ServiceEntry")),
+        ("networking.istio.io/v1alpha3", "serviceentries", "ServiceEntry", &ALL, Some("ServiceEntry")),
+        ("networking.istio.io/v1", "serviceentries/status", "ServiceEntry", &ALL, None),
+        ("networking.istio.io/v1", "sidecars", "Sidecar", &ALL, None),
         ("v1", "pods", "Pod", &ALL, None),
     ] {
-        let found = policies(version, &[resource(name, kind, verbs)]);
+        let found = kinds(version, &[resource(name, kind, verbs)]);
         let [kind] = &found.iter().map(|(kind, _)| kind.name()).collect::<Vec<_>>()[..] else {
             assert_eq!((found.len(), expected), (0, None), "{version} {name}");
             continue;
