@@ -60,6 +60,8 @@ pub use self::{cni::Cni, dns::Dns, exclusions::Exclusions, quantity::Quantity};
 /// dns:
 ///   capture: true                   # whether queries go through the proxy, of pods without ambient.istio.io/dns-capture
 ///   cluster-domain: cluster.local   # what the names of the cluster's services end in
+///   resolvers: [192.0.2.53]         # who is asked, from the agent's network namespace, for endpoints that are names;
+///                                   # default: the nameservers of the agent's /etc/resolv.conf
 /// metrics:
 ///   port: 15020                     # of the node, for GET /metrics; 0: none
 /// cni:                              # left out: no plugin is installed, and pods are captured once they run
@@ -247,6 +249,7 @@ impl Config {
             idle_timeout: self.proxy.idle_timeout.map(positive),
             keepalive_probe_after: Some(positive(self.proxy.keepalive_probe_after)),
             same_node: self.same_node,
+            resolvers: self.dns.resolvers.iter().map(|resolver| resolver.0).collect(),
             ..ProxyConfig::new(self.steering.marks)
         })
     }

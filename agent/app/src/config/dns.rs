@@ -1,6 +1,9 @@
 //! What becomes of the pods' DNS queries.
 
-use std::{net::Ipv4Addr, str::FromStr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
+};
 
 use anyhow::{Result, ensure};
 use control::DnsConfig;
@@ -12,7 +15,16 @@ pub struct Dns {
     /// Of pods without the annotation `ambient.istio.io/dns-capture`.
     pub capture: bool,
     pub cluster_domain: String,
+    /// Who is asked for the endpoints of services that are names.
+    pub resolvers: Vec<Resolver>,
 }
+
+/// A name server: `192.0.2.53`, or with its port `192.0.2.53:5353`, `[2001:db8::53]:5353`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Resolver(pub SocketAddr);
+
+const PORT: u16 = 53;
 
 // === impl Dns ===
 
@@ -34,6 +46,22 @@ impl Dns {
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { capture: true, cluster_domain: "cluster.local".to_owned() }
+        Self { capture: true, cluster_domain: "cluster.local".to_owned(), resolvers: Vec::new() }
+    }
+}
+
+// === impl Resolver ===
+
+impl TryFrom<String> for Resolver {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let with_port = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, PORT)));
+        let addr =
+            with_port.map_err(|_| format!("{text:?} is not the address of a name server like 192.0.2.53"))?;
+        if addr.ip().is_unspecified() || addr.ip().is_multicast() || addr.port() == 0 {
+            return Err(format!("{text:?} is an address that nobody can be asked at"));
+        }
+        Ok(Self(addr))
     }
 }
