@@ -157,11 +157,11 @@ fn udp_passes_and_is_counted() {
     for (from, to) in pod.ips().into_iter().zip(stranger.ips()) {
         let receiver = stranger.exec(|| UdpSocket::bind((to, 9))).unwrap().unwrap();
         let sender = pod.exec(|| UdpSocket::bind((from, 0))).unwrap().unwrap();
-        let before = mesh.counted("guard", "passed: not TCP");
+        let before = mesh.counted("guard", "passed: not TCP, nor DNS");
         sender.send_to(b"hello", (to, 9)).unwrap();
         let (length, client) = receiver.recv_from(&mut [0; 16]).unwrap();
         assert_eq!((length, client.ip()), (5, from));
-        assert!(mesh.counted("guard", "passed: not TCP") > before);
+        assert!(mesh.counted("guard", "passed: not TCP, nor DNS") > before);
     }
 }
 

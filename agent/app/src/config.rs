@@ -11,14 +11,16 @@ use proxy::ProxyConfig;
 use route::SameNode;
 use serde::Deserialize;
 
+mod allocation;
 mod cni;
 mod dns;
 mod exclusions;
 mod quantity;
 
 pub use self::{
+    allocation::{Allocation, AllocationMode},
     cni::Cni,
-    dns::{Allocation, AllocationMode, Dns},
+    dns::Dns,
     exclusions::Exclusions,
     quantity::Quantity,
 };
@@ -72,6 +74,8 @@ pub use self::{
 ///     ipv4: 240.240.0.0/16          # prefixes of 8 to 30 bits; an address that was given stays if this changes
 ///     ipv6: '2001:2::/48'           # prefixes of at most 64 bits
 ///     quarantine: 1h                # so long nobody else gets the address of a host that is gone
+///   resolvers: [192.0.2.53]         # who is asked, from the agent's network namespace, for endpoints that are names;
+///                                   # default: the nameservers of the agent's /etc/resolv.conf
 /// metrics:
 ///   port: 15020                     # of the node, for GET /metrics; 0: none
 /// cni:                              # left out: no plugin is installed, and pods are captured once they run
@@ -262,6 +266,7 @@ impl Config {
             keepalive_probe_after: Some(positive(self.proxy.keepalive_probe_after)),
             same_node: self.same_node,
             dns_ttl: self.dns.ttl()?,
+            resolvers: self.dns.resolvers.iter().map(|resolver| resolver.0).collect(),
             ..ProxyConfig::new(self.steering.marks)
         })
     }

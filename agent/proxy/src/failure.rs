@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Refused { addr: OriginalDst, because: Refusal },
     #[error("{servers} knows no address of {host} in a family that the pod has")]
     NameUnknown { host: Arc<str>, servers: Arc<str> },
+    #[error("{host} is an address of a family that the pod does not have")]
+    NoFamily { host: Arc<str> },
     #[error("cannot resolve {host}: {because}")]
     ResolverFailed { host: Arc<str>, because: Arc<str> },
     #[error("every source port from {client} to {endpoint} is in use")]
@@ -70,6 +72,7 @@ impl Failure {
             },
             Self::NameUnknown { .. } => Reason::NameUnknown,
             Self::ResolverFailed { .. } => Reason::ResolverFailed,
+            Self::NoFamily { .. } => Reason::Unreachable,
             Self::NoSourcePort { .. } => Reason::NoSourcePort,
             Self::OverLimit { because, .. } => match because.exceeded {
                 Exceeded::Pod => Reason::PodLimit,

@@ -13,7 +13,7 @@ mod order;
 mod servers;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -177,19 +177,16 @@ impl Names {
         }
         // In which order the answers came says nothing.
         found.sort_by_key(|(place, _)| *place);
-        let mut addresses: Vec<_> = Vec::with_capacity(found.len());
-        for (_, addr) in found {
-            if !addresses.contains(&addr) {
-                addresses.push(addr);
-            }
-        }
-        Ok(addresses)
+        let mut seen = HashSet::new();
+        Ok(found.into_iter().map(|(_, addr)| addr).filter(|addr| seen.insert(*addr)).collect())
     }
 
     async fn of_name(&self, name: &NamedEndpoint, family: Family) -> Result<Vec<EndpointAddr>, Failure> {
         let addr = |ip| EndpointAddr(SocketAddr::new(ip, name.port));
         if let Ok(ip) = name.host.parse::<IpAddr>() {
-            return Ok(Vec::from_iter((Family::of(ip) == family).then(|| addr(ip.to_canonical()))));
+            let is_right = Family::of(ip) == family;
+            let wrong = || Failure::NoFamily { host: Arc::clone(&name.host) };
+            return is_right.then(|| vec![addr(ip.to_canonical())]).ok_or_else(wrong);
         }
         let question = Question { host: Arc::clone(&name.host), family };
         let ips = self
@@ -299,3 +296,6 @@ impl Drop for Flight {
         state.flights.remove(&self.question);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,16 @@
 //! What becomes of the pods' DNS queries.
 
-use std::{net::Ipv4Addr, str::FromStr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
+};
 
-use allocation::{AllocationConfig, Mode, Ranges};
 use anyhow::{Context, Result, ensure};
 use control::DnsConfig;
 use jiff::SignedDuration;
-use model::Cidr;
 use serde::Deserialize;
 
-use super::positive;
+use super::allocation::Allocation;
 
 const DAY: u32 = 24 * 60 * 60;
 
@@ -22,26 +23,16 @@ pub struct Dns {
     /// How long an answer of the mesh may be kept.
     pub ttl: SignedDuration,
     pub allocation: Allocation,
+    /// Who is asked for the endpoints of services that are names.
+    pub resolvers: Vec<Resolver>,
 }
 
-/// How hosts of ServiceEntries that have no address get one.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct Allocation {
-    pub mode: AllocationMode,
-    pub ipv4: String,
-    pub ipv6: String,
-    /// How long nobody else gets the address of a host that is gone.
-    pub quarantine: SignedDuration,
-}
+/// A name server: `192.0.2.53`, or with its port `192.0.2.53:5353`, `[2001:db8::53]:5353`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Resolver(pub SocketAddr);
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AllocationMode {
-    #[default]
-    Recorded,
-    IstioV1,
-}
+const PORT: u16 = 53;
 
 // === impl Dns ===
 
@@ -77,39 +68,23 @@ impl Default for Dns {
             cluster_domain: "cluster.local".to_owned(),
             ttl: SignedDuration::from_secs(30),
             allocation: Allocation::default(),
+            resolvers: Vec::new(),
         }
     }
 }
 
-// === impl Allocation ===
+// === impl Resolver ===
 
-impl Allocation {
-    fn config(&self) -> Result<AllocationConfig> {
-        let network = |field: &str, text: &str| {
-            text.parse::<Cidr>().with_context(|| format!("dns.allocation.{field}: {text:?}"))
-        };
-        let ranges = Ranges::new(network("ipv4", &self.ipv4)?, network("ipv6", &self.ipv6)?)
-            .context("dns.allocation")?;
-        let mode = match self.mode {
-            AllocationMode::Recorded => Mode::Recorded,
-            AllocationMode::IstioV1 => Mode::IstioV1,
-        };
-        ensure!(
-            mode == Mode::Recorded || ranges == Ranges::default(),
-            "dns.allocation: the mode istio-v1 knows no other ranges than 240.240.0.0/16 and 2001:2::/48; leave them out"
-        );
-        Ok(AllocationConfig { mode, ranges, quarantine: positive(self.quarantine) })
-    }
-}
+impl TryFrom<String> for Resolver {
+    type Error = String;
 
-impl Default for Allocation {
-    fn default() -> Self {
-        let ranges = Ranges::default();
-        Self {
-            mode: AllocationMode::default(),
-            ipv4: ranges.ipv4().to_string(),
-            ipv6: ranges.ipv6().to_string(),
-            quarantine: SignedDuration::from_hours(1),
+    fn try_from(text: String) -> Result<Self, String> {
+        let with_port = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| SocketAddr::new(ip, PORT)));
+        let addr =
+            with_port.map_err(|_| format!("{text:?} is not the address of a name server like 192.0.2.53"))?;
+        if addr.ip().is_unspecified() || addr.ip().is_multicast() || addr.port() == 0 {
+            return Err(format!("{text:?} is an address that nobody can be asked at"));
         }
+        Ok(Self(addr))
     }
 }

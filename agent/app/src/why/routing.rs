@@ -86,3 +86,6 @@ pub(super) fn proxied(story: &mut Story, facts: &Facts<'_>, destination: SocketA
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests;

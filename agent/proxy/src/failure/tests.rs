@@ -22,6 +22,25 @@ fn errors_of_the_kernel_have_reasons() {
 }
 
 #[test]
+fn what_the_registry_and_dns_say_has_reasons() {
+    let addr = OriginalDst("240.240.0.1:443".parse().unwrap());
+    let refused = |because| Failure::Refused { addr, because };
+    let host = || "api.test".into();
+    for (failure, reason) in [
+        (refused(Refusal::UnknownPort), Reason::UnknownPort),
+        (refused(Refusal::NoEndpoint), Reason::NoEndpoint),
+        (refused(Refusal::NoLocalEndpoint), Reason::NoLocalEndpoint),
+        (refused(Refusal::DynamicDns), Reason::DynamicDns),
+        (refused(Refusal::NotRegistered), Reason::NotRegistered),
+        (Failure::NameUnknown { host: host(), servers: "".into() }, Reason::NameUnknown),
+        (Failure::ResolverFailed { host: host(), because: "".into() }, Reason::ResolverFailed),
+        (Failure::NoFamily { host: host() }, Reason::Unreachable),
+    ] {
+        assert_eq!(failure.reason(), reason, "{failure}");
+    }
+}
+
+#[test]
 fn want_of_room_has_reasons() {
     let share = Share { node: 10, pod: 5, reserve: 1 };
     let over = |exceeded| Failure::OverLimit {

@@ -155,3 +155,6 @@ fn answer(lookup: &Lookup) -> Outcome {
 fn is_dialled(ip: &IpAddr) -> bool {
     !ip.is_unspecified() && !ip.is_multicast() && ip.to_canonical() == *ip
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,18 @@ async fn a_name_is_resolved_once_and_connected_to_from_the_clients_pod() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_used_is_asked_for_again_before_anybody_waits_for_it() {
+    let Some((world, server)) = world(Discovery::Dns, &[(HOST, 8082)]).await else { return };
+    server.knows(HOST, &[ELSEWHERE], 1);
+    let app = world.client.listen(ELSEWHERE, 8082);
+    visit(&world, &app).await;
+    // Nobody comes any more who could ask.
+    while server.asked(HOST) < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
 async fn connections_that_come_at_once_ask_once() {
     let Some((world, server)) = world(Discovery::Dns, &[(HOST, 8082)]).await else { return };
     server.knows(HOST, &[ELSEWHERE], 60);
