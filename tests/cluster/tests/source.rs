@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::{
         Arc,
@@ -273,8 +273,7 @@ fn both_sources_make_the_same_of_the_same_objects() {
     watched.wait_well();
     set_status(&cluster, "web-1", &running_at(&["10.1.0.4"]));
     let moved = watched.wait("another address", |snapshot| {
-        find(snapshot, "web-1")
-            .is_some_and(|pod| pod.ips == ["10.1.0.4".parse::<std::net::IpAddr>().unwrap()])
+        find(snapshot, "web-1").is_some_and(|pod| pod.ips == ["10.1.0.4".parse::<IpAddr>().unwrap()])
     });
     assert!(moved.pod_by_ip("10.1.0.2".parse().unwrap()).is_none(), "it is that of a pod that has finished");
     delete(&cluster, &["service", "manual"]);
@@ -499,6 +498,62 @@ fn kinds_of_policies_are_followed_where_they_are_served() {
         watched.reload();
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// As Istio's, in two versions: the one that is stored is not the one that is preferred.
+const SERVICE_ENTRY_CRD: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: { name: serviceentries.networking.istio.io }
+spec:
+  group: networking.istio.io
+  scope: Namespaced
+  names: { kind: ServiceEntry, plural: serviceentries }
+  versions:
+  - name: v1
+    served: true
+    storage: false
+    schema: { openAPIV3Schema: { type: object, x-kubernetes-preserve-unknown-fields: true } }
+  - name: v1beta1
+    served: true
+    storage: true
+    schema: { openAPIV3Schema: { type: object, x-kubernetes-preserve-unknown-fields: true } }
+";
+
+#[test]
+fn service_entries_are_followed_where_they_are_served() {
+    let cluster = Cluster::api("entries").unwrap();
+    namespaces(&cluster, &[("shop", "")]);
+    let mut watched = Watched::start(&cluster);
+    watched.wait_well();
+
+    cluster.apply(SERVICE_ENTRY_CRD).unwrap();
+    cluster.wait(&["--for=condition=Established", "crd/serviceentries.networking.istio.io"]).unwrap();
+    let entry = |version: &str, spec: &str| {
+        format!(
+            "{{apiVersion: networking.istio.io/{version}, kind: ServiceEntry, metadata: {{name: www, namespace: shop}}, \
+             spec: {{{spec}}}, status: {{addresses: [{{value: 240.240.0.9, host: www.example.com}}]}}}}"
+        )
+    };
+    let sound = "hosts: [www.example.com], ports: [{number: 443, name: tls}], resolution: DNS";
+    cluster.apply(&entry("v1beta1", sound)).unwrap();
+    let host = ObjectName::new("shop", "www.example.com");
+    reload_until(&mut watched, "a host", |s| {
+        s.service(&host)
+            .is_some_and(|service| service.allocated == ["240.240.0.9".parse::<IpAddr>().unwrap()])
+    });
+
+    // What makes no sense is refused, and the last good version stays.
+    cluster.apply(&entry("v1", "hosts: [7]")).unwrap();
+    let report = watched.wait_report("a refusal", |report| !report.refusals.is_empty());
+    let refusal = report.refusals[0].to_string();
+    assert!(refusal.starts_with("ServiceEntry shop/www: spec.hosts[0]: invalid type"), "{refusal}");
+    assert!(watched.snapshot().service(&host).is_some());
+    cluster.apply(&entry("v1", sound)).unwrap();
+    watched.wait_report("mended", |report| report.refusals.is_empty());
+
+    delete(&cluster, &["crd", "serviceentries.networking.istio.io"]);
+    reload_until(&mut watched, "no host", |s| s.service(&host).is_none());
 }
 
 /// The API server takes its time to serve what it was told of.

@@ -88,6 +88,17 @@ fn bad_files_are_refused_by_field() {
         ("no-amount", "limits: {buffers: a lot}", "256Mi"),
         ("more-per-pod", "limits: {connections: 10, connections-per-pod: 11}", "limits.connections-per-pod"),
         ("larger-per-pod", "limits: {buffers: 1Mi, buffers-per-pod: 2Mi}", "limits.buffers-per-pod"),
+        ("no-network", "dns: {allocation: {ipv4: 240.240.0.0}}", "dns.allocation.ipv4"),
+        ("too-narrow", "dns: {allocation: {ipv4: 240.240.0.0/31}}", "a prefix of 8 to 30 bits"),
+        ("too-long", "dns: {allocation: {ipv6: '2001:2::/96'}}", "a prefix of at most 64 bits"),
+        ("loopback", "dns: {allocation: {ipv4: 127.0.0.0/16}}", "no host's own"),
+        ("no-mode", "dns: {allocation: {mode: istio-v2}}", "istio-v2"),
+        (
+            "fixed-range",
+            "dns: {allocation: {mode: istio-v1, ipv4: 240.0.0.0/16}}",
+            "istio-v1 knows no other ranges",
+        ),
+        ("no-quarantine", "dns: {allocation: {quarantine: -1h}}", "dns.allocation.quarantine"),
         (
             "operator",
             "enrolment: {enablementSelectors: [{podSelector: {matchExpressions: [{key: a, operator: Near}]}}]}",

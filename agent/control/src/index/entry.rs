@@ -13,7 +13,7 @@ pub(super) enum Entry {
     Pod(PodEntry),
     Service(KubernetesService),
     EndpointSlice(SliceEntry),
-    ServiceEntry(HostsEntry),
+    Hosts(HostsEntry),
     Policy(PolicyEntry),
 }
 
@@ -51,7 +51,7 @@ impl Entry {
             Object::EndpointSlice(slice) => {
                 Self::EndpointSlice(SliceEntry::parse(&key.object_name(), slice)?)
             }
-            Object::ServiceEntry(entry) => Self::ServiceEntry(HostsEntry::parse(key.object_name(), entry)?),
+            Object::ServiceEntry(entry) => Self::Hosts(HostsEntry::parse(key.object_name(), entry)?),
             Object::Policy(policy) => Self::Policy(PolicyEntry::parse(policy)),
         })
     }
@@ -61,11 +61,9 @@ impl Entry {
         match self {
             Self::Pod(pod) => pod.claims(),
             Self::Service(service) => service.claims(),
-            Self::Namespace(_)
-            | Self::Node
-            | Self::EndpointSlice(_)
-            | Self::ServiceEntry(_)
-            | Self::Policy(_) => Vec::new(),
+            Self::Namespace(_) | Self::Node | Self::EndpointSlice(_) | Self::Hosts(_) | Self::Policy(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -75,7 +73,7 @@ impl Entry {
             Self::Namespace(namespace) => &namespace.objections,
             Self::Pod(pod) => &pod.objections,
             Self::Service(service) => &service.objections,
-            Self::ServiceEntry(entry) => &entry.objections,
+            Self::Hosts(entry) => &entry.objections,
             Self::Policy(policy) => &policy.objections,
             Self::Node | Self::EndpointSlice(_) => &[],
         }

@@ -40,8 +40,8 @@ pub(super) struct HostsEntry {
     pub(super) discovery: Discovery,
     pub(super) backing: Backing,
     pub(super) visibility: Visibility,
-    /// What an allocator has recorded, by host, each with its field.
-    pub(super) status: Vec<(Arc<str>, IpAddr, String)>,
+    /// What an allocator has recorded.
+    pub(super) status: Vec<RecordedAddress>,
     /// Whether nothing forbids that its hosts be given addresses.
     pub(super) may_allocate: bool,
     pub(super) objections: Vec<Invalid>,
@@ -53,6 +53,14 @@ pub(super) struct HostPort {
     pub(super) port: u16,
     /// That of an endpoint which says no other.
     pub(super) target: u16,
+    /// Where it was written.
+    pub(super) field: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RecordedAddress {
+    pub(super) host: Arc<str>,
+    pub(super) ip: IpAddr,
     /// Where it was written.
     pub(super) field: String,
 }
@@ -199,15 +207,17 @@ fn is_tcp(field: String, protocol: Option<&str>) -> Result<bool, Invalid> {
 }
 
 /// An address that makes no sense is put aside: the entry itself is not to blame for what an allocator wrote.
-fn recorded(status: Option<&Status>) -> (Vec<(Arc<str>, IpAddr, String)>, Vec<Invalid>) {
+fn recorded(status: Option<&Status>) -> (Vec<RecordedAddress>, Vec<Invalid>) {
     let (mut recorded, mut objections) = (Vec::new(), Vec::new());
     let addresses = status.and_then(|status| status.addresses.as_deref()).unwrap_or_default();
     for (n, StatusAddress { value, host }) in addresses.iter().enumerate() {
         let at = |field: &str| format!("status.addresses[{n}].{field}");
         let value = value.as_deref().unwrap_or_default();
         let host = host.as_deref().unwrap_or_default();
-        let read = field::ip(at("value"), value)
-            .and_then(|ip| Ok((field::host_or_wildcard(at("host"), host)?, ip, at("value"))));
+        let read = field::ip(at("value"), value).and_then(|ip| {
+            let host = field::host_or_wildcard(at("host"), host)?;
+            Ok(RecordedAddress { host, ip, field: at("value") })
+        });
         match read {
             Ok(address) => recorded.push(address),
             Err(Invalid { field, reason }) => {

@@ -11,7 +11,7 @@ use std::{
 
 use model::{Cidr, ObjectName};
 
-use super::{HostPort, HostsEntry};
+use super::{HostPort, HostsEntry, RecordedAddress};
 use crate::{
     index::{Claim, Entry},
     kind::{Kind, ObjectKey},
@@ -46,7 +46,7 @@ pub(in crate::index) fn merge<'a>(
     claims: &HashMap<Claim, ObjectKey>,
 ) -> Hosts<'a> {
     let of_kind = |entry: &'a Entry| match entry {
-        Entry::ServiceEntry(entry) => Some(entry),
+        Entry::Hosts(entry) => Some(entry),
         _ => None,
     };
     let mut in_order: Vec<&HostsEntry> = entries.values().filter_map(of_kind).collect();
@@ -121,7 +121,9 @@ impl<'a> Hosts<'a> {
         }
         let name = ObjectName { namespace: entry.name.namespace.clone(), name: host.clone() };
         let mut recorded = Vec::new();
-        for (_, ip, field) in entry.status.iter().filter(|(of, ..)| of == host) {
+        for RecordedAddress { host: _, ip, field } in
+            entry.status.iter().filter(|status| status.host == *host)
+        {
             let holder = match (claims.get(&Claim::Address(*ip)), holders.get(ip)) {
                 (Some(holder), _) => holder.to_string(),
                 (None, Some(Holder::Written(other))) => format!("{} {other}", Kind::ServiceEntry),
