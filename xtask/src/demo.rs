@@ -27,6 +27,8 @@ pub(crate) struct Args {
 enum Scene {
     /// A node and four pods out of network namespaces, and a folder of manifests: seconds
     Lab,
+    /// Names: ServiceEntries without addresses, a headless service, a real resolver: seconds
+    Dns,
     /// A real cluster of two nodes: a minute, once its parts are built
     Kubernetes,
 }
@@ -35,9 +37,13 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let Args { scene, keep, place } = args;
     setup::run()?;
     match (place.choose()?, scene) {
-        (Place::Here, Scene::Lab) => here(workspace, *keep),
+        (Place::Here, Scene::Lab) => here(workspace, "demo", *keep),
+        (Place::Here, Scene::Dns) => here(workspace, "demo-dns", *keep),
         (Place::Here, Scene::Kubernetes) => kubernetes(workspace, *keep),
         (Place::Vm, Scene::Kubernetes) => bail!("a whole cluster is too large for the virtual machine"),
+        (Place::Vm, Scene::Dns) => {
+            bail!("this scene is for a machine that may load eBPF programs itself; try `cargo xtask demo`")
+        }
         (Place::Vm, Scene::Lab) => {
             ensure!(!keep, "nothing can be left standing in a virtual machine: leave --keep out");
             vm::demo(workspace)
@@ -45,9 +51,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
 }
 
-fn here(workspace: &Workspace, keep: bool) -> Result<()> {
+fn here(workspace: &Workspace, program: &str, keep: bool) -> Result<()> {
     build::release_with_lab(workspace)?;
-    play(workspace, "demo", keep, |demo| demo)
+    play(workspace, program, keep, |demo| demo)
 }
 
 fn kubernetes(workspace: &Workspace, keep: bool) -> Result<()> {

@@ -86,6 +86,7 @@ impl Admin {
             }
             Request::Services => json(&answers::services(&self.snapshot())),
             Request::Listeners => json(&answers::listeners(&self.snapshot())),
+            Request::Allocations => json(&answers::allocations(&self.snapshot())),
             Request::Connections => json(&answers::connections(self.proxy.connections())),
             Request::Why { pod, destination } => self.why(&pod, &destination).await,
             Request::Log { filter } => {

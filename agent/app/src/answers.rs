@@ -5,13 +5,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use abi::Counter;
 use capture::maps::Stops;
 use model::{
-    Affinity, Endpoint, EndpointState, Enrolment, Exclusion, ObjectName, Origin, Pod, PodUid, Service,
-    Snapshot, Uncaptured,
+    Affinity, Allocation, Endpoint, EndpointState, Enrolment, Exclusion, ObjectName, Origin, Pod, PodUid,
+    Service, Snapshot, Uncaptured,
 };
 use proxy::Refused;
 
 use crate::{
-    api::{ConnectionRow, EndpointRow, ExclusionRow, PodCounts, PodRow, PodState, ServiceRow, StopRow},
+    api::{
+        AllocationRow, ConnectionRow, EndpointRow, ExclusionRow, PodCounts, PodRow, PodState, ServiceRow,
+        StopRow,
+    },
     pods::{Cause, Phase, Phases},
 };
 
@@ -136,6 +139,17 @@ pub fn count(rows: &[PodRow]) -> PodCounts {
 pub fn services(snapshot: &Snapshot) -> Vec<ServiceRow> {
     let services = snapshot.services();
     services.iter().flat_map(|service| service_rows(snapshot, service)).collect()
+}
+
+pub fn allocations(snapshot: &Snapshot) -> Vec<AllocationRow> {
+    let row = |allocation: &Allocation| AllocationRow {
+        namespace: allocation.host.namespace.to_string(),
+        host: allocation.host.name.to_string(),
+        addresses: allocation.addresses.clone(),
+        origin: allocation.origin,
+        freed: allocation.freed.as_deref().map(str::to_owned),
+    };
+    snapshot.allocations().iter().map(row).collect()
 }
 
 pub fn connections(rows: Vec<proxy::ConnectionRow>) -> Vec<ConnectionRow> {

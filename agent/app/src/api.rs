@@ -9,7 +9,7 @@ use std::{
 
 use control::{SourceRefusal, WatchTrouble};
 use jiff::Timestamp;
-use model::{Cidr, ExclusionList, ObjectName, Origin};
+use model::{AllocationOrigin, Cidr, ExclusionList, ObjectName, Origin};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +19,7 @@ pub enum Request {
     Pods,
     Services,
     Listeners,
+    Allocations,
     Connections,
     Why {
         pod: String,
@@ -176,6 +177,17 @@ pub struct ServiceRow {
     pub endpoints: Vec<EndpointRow>,
     /// Endpoints that the proxy resolves, with their ports.
     pub names: Vec<String>,
+}
+
+/// A host of ServiceEntries, and the addresses that it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocationRow {
+    pub namespace: String,
+    pub host: String,
+    pub addresses: Vec<IpAddr>,
+    pub origin: AllocationOrigin,
+    /// Since when there is no such host; as long as this is listed nobody else gets its address.
+    pub freed: Option<String>,
 }
 
 /// Something that may be dialled, and the service that has it.

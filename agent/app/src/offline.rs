@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     answers,
-    api::{AgentState, ListenerRow, PodRow, ServiceRow, Status, Why},
+    api::{AgentState, AllocationRow, ListenerRow, PodRow, ServiceRow, Status, Why},
     config::Config,
     neighbours, older,
     pods::{Phase, Phases},
@@ -117,6 +117,10 @@ impl Offline {
 
     pub fn services(&self) -> Vec<ServiceRow> {
         answers::services(&self.snapshot)
+    }
+
+    pub fn allocations(&self) -> Vec<AllocationRow> {
+        answers::allocations(&self.snapshot)
     }
 
     pub fn listeners(&self) -> Vec<ListenerRow> {

@@ -87,6 +87,12 @@ first 10 s is not started again, and the exit code is its own.")]
     /// The connections that go through the proxy
     Connections(ConnectionOptions),
 
+    /// DNS of the mesh
+    Dns {
+        #[command(subcommand)]
+        question: DnsQuestion,
+    },
+
     /// What the kernel holds, straight from the pinned maps: needs no agent
     Maps {
         #[arg(value_enum, default_value_t = Map::Summary)]
@@ -281,6 +287,16 @@ pub(crate) enum Map {
     Sockets,
     /// What the programs decided, and how often
     Counters,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum DnsQuestion {
+    /// Which hosts of ServiceEntries were given an address, for want of one of their own
+    #[command(after_help = "\
+A host keeps what it was given: with a folder of manifests as source it is written down there, in
+.millstream-allocations.json; in a cluster it is what status.addresses of the ServiceEntry says. A host that is gone
+is listed as long as nobody else gets its address.")]
+    Allocations,
 }
 
 #[derive(Clone, Debug, Subcommand)]

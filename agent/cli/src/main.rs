@@ -8,6 +8,7 @@ mod ask;
 mod check;
 mod cleanup;
 mod connections;
+mod dns;
 mod install;
 mod log;
 mod maps;
@@ -26,7 +27,7 @@ use anyhow::Result;
 use app::run_dir::RunDir;
 use clap::{CommandFactory, Parser};
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, DnsQuestion};
 
 /// How a command ended; the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,7 @@ fn run(args: Args) -> Result<Outcome> {
         Command::Pods => pods::run(&run_dir, output),
         Command::Services => services::run(&run_dir, output),
         Command::Connections(options) => connections::run(&run_dir, output, &options),
+        Command::Dns { question: DnsQuestion::Allocations } => dns::allocations(&run_dir, output),
         Command::Maps { map } => maps::run(&run_dir, output, map),
         Command::Why { pod, destination } => why::run(&run_dir, output, &pod, &destination),
         Command::Check => check::run(&run_dir, output),
