@@ -72,11 +72,11 @@ pub(crate) struct Settings {
 /// What has to be on this machine, by the package that has it.
 const NEEDED: [(&str, &str); 2] = [("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod")];
 /// For what the lab and people run in it. Which of them are not here are not there either.
-const PROGRAMS: [&str; 47] = [
-    "bash", "cat", "chmod", "cp", "curl", "cut", "date", "dmesg", "echo", "env", "false", "find", "getent",
-    "grep", "head", "hostname", "id", "ip", "kill", "ln", "ls", "mkdir", "modprobe", "mount", "nft",
-    "nsenter", "nstat", "ping", "prlimit", "ps", "readlink", "rm", "sed", "setpriv", "sh", "sleep", "ss",
-    "stat", "sysctl", "tail", "tc", "test", "timeout", "true", "umount", "uname", "unshare",
+const PROGRAMS: [&str; 49] = [
+    "bash", "cat", "chmod", "cp", "curl", "cut", "date", "dig", "dmesg", "dnsmasq", "echo", "env", "false",
+    "find", "getent", "grep", "head", "hostname", "id", "ip", "kill", "ln", "ls", "mkdir", "modprobe",
+    "mount", "nft", "nsenter", "nstat", "ping", "prlimit", "ps", "readlink", "rm", "sed", "setpriv", "sh",
+    "sleep", "ss", "stat", "sysctl", "tail", "tc", "test", "timeout", "true", "umount", "uname", "unshare",
 ];
 const MODULES: [&str; 5] = ["veth", "bridge", "dummy", "tun", "nf_tables"];
 
@@ -189,6 +189,8 @@ impl Guest {
         for program in PROGRAMS {
             image.program(program)?;
         }
+        // To be mounted over, where a pod has one of its own.
+        image.bytes("/etc/resolv.conf", Vec::new());
         image.tree(
             &kernel.modules(),
             &[
