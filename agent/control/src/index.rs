@@ -32,7 +32,6 @@ pub(crate) use self::pods::REDIRECTION;
 mod policies;
 mod services;
 mod slices;
-pub(crate) use self::slices::SERVICE_NAME;
 mod snapshot;
 
 use self::{

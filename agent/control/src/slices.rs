@@ -13,7 +13,10 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use crate::{field, index::SERVICE_NAME, kind::DEFAULT_NAMESPACE, object::Object};
+use crate::{field, kind::DEFAULT_NAMESPACE, object::Object};
+
+/// The label that says whose endpoints these are.
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// What the endpoints of one slice have in common. A port *name* may mean another number in each pod, so the numbers
 /// are part of it.

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc};
 
 use model::{EndpointState, Registry, Service, Snapshot};
 
-use crate::{Client, lookup::absolute};
+use crate::{Client, Match, seen::absolute};
 
 /// An `ExternalName` may lead to another. More than so many are a mistake.
 const ALIASES_MAX: usize = 8;
@@ -17,16 +17,6 @@ pub struct Found<'a> {
     /// The search domain without which the name was found.
     pub search: Option<Arc<str>>,
     pub meaning: Result<Meaning<'a>, Unanswerable<'a>>,
-}
-
-/// By what of the service it was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Match<'a> {
-    Host,
-    /// The name of one of its endpoints, which has these addresses.
-    Endpoint(&'a [IpAddr]),
-    /// Its host is a wildcard, in which the name is.
-    Wildcard,
 }
 
 /// Addresses, perhaps by way of other names.

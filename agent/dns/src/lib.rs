@@ -20,9 +20,11 @@ pub mod lookup;
 pub mod message;
 mod names;
 mod reply;
+mod seen;
 
 pub use decide::{AnswerConfig, Decision, Dropped, Forwarded, Outcome, Transport, decide};
-pub use found::{Found, Match, Meaning, Unanswerable};
-pub use lookup::{Client, lookup};
+pub use found::{Found, Meaning, Unanswerable};
+pub use lookup::lookup;
 pub use message::{Question, is_reply_to, question};
 pub use reply::{Failure, failure};
+pub use seen::{Client, Match};

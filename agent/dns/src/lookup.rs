@@ -2,21 +2,14 @@
 
 use std::sync::Arc;
 
-use model::{Service, Snapshot};
+use model::Snapshot;
 
 use crate::{
-    Found, Match,
+    Client, Found,
     found::meaning,
-    names::{expansions, is_within, stripped, wildcards},
+    names::{expansions, is_within, stripped},
+    seen::{exact, wildcard},
 };
-
-/// The pod that asks.
-#[derive(Clone, Copy, Debug)]
-pub struct Client<'a> {
-    pub namespace: &'a str,
-    /// What its resolver appends to a name, in this order: in lower case and without the last dot.
-    pub search: &'a [Arc<str>],
-}
 
 /// What a name means to this client; `None` is to be left to its resolver.
 ///
@@ -42,11 +35,7 @@ pub(crate) fn lookup_lower<'a>(snapshot: &'a Snapshot, client: &Client<'_>, name
     let expanded = |name: &str| {
         expansions(name, client.namespace, domain).find_map(|name| exact(snapshot, client, &name))
     };
-    let wildcard = |name: &str| {
-        wildcards(name)
-            .find_map(|host| service(snapshot, client, &host))
-            .map(|service| (service, Match::Wildcard))
-    };
+    let wildcard = |name: &str| wildcard(snapshot, client, name);
     let stripped =
         || stripped(name, client.search).map(|(search, name)| (search, name, is_within(search, domain)));
     let found = |(service, by), search: Option<&Arc<str>>| {
@@ -69,40 +58,6 @@ pub(crate) fn lookup_lower<'a>(snapshot: &'a Snapshot, client: &Client<'_>, name
     stripped()
         .filter(|&(_, _, in_cluster)| in_cluster)
         .find_map(|(search, name, _)| Some(found(wildcard(name)?, Some(search))))
-}
-
-/// What has exactly this name, whoever asks in whatever namespace: the target of an `ExternalName` is no short form.
-pub(crate) fn absolute<'a>(
-    snapshot: &'a Snapshot,
-    client: &Client<'_>,
-    name: &str,
-) -> Option<(&'a Arc<Service>, Match<'a>)> {
-    exact(snapshot, client, name).or_else(|| {
-        let service = wildcards(name).find_map(|host| service(snapshot, client, &host))?;
-        Some((service, Match::Wildcard))
-    })
-}
-
-fn exact<'a>(
-    snapshot: &'a Snapshot,
-    client: &Client<'_>,
-    name: &str,
-) -> Option<(&'a Arc<Service>, Match<'a>)> {
-    if let Some(service) = service(snapshot, client, name) {
-        return Some((service, Match::Host));
-    }
-    let (service, ips) = snapshot.endpoints_of_host(name)?;
-    service.visibility.includes(client.namespace).then_some((service, Match::Endpoint(ips)))
-}
-
-/// The service of this host that the client sees: of several that of its own namespace, then that of Kubernetes. Which
-/// one is meant does not depend on whether it has an address, else a name would change hands while one is allocated.
-fn service<'a>(snapshot: &'a Snapshot, client: &Client<'_>, host: &str) -> Option<&'a Arc<Service>> {
-    snapshot
-        .services_of_host(host)
-        .filter(|service| service.visibility.includes(client.namespace))
-        // The first of equals, and those of Kubernetes come first.
-        .min_by_key(|service| &*service.name.namespace != client.namespace)
 }
 
 #[cfg(test)]

@@ -17,14 +17,12 @@ use model::PodDns;
 use crate::{pods::OpenPod, shared::Shared};
 
 mod forward;
-mod outcomes;
 pub(crate) mod over_tcp;
 pub(crate) mod over_udp;
 mod reply;
 mod socket;
 
-pub use self::outcomes::QueryOutcome;
-pub(crate) use self::{outcomes::Outcomes, socket::Sockets};
+pub(crate) use self::socket::Sockets;
 
 /// RFC 1035, 4.2.
 pub(crate) const PORT: u16 = 53;

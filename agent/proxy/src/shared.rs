@@ -13,12 +13,12 @@ use crate::{
     affinity::Affinities,
     buffer::Pool,
     connections::Connections,
-    dns::Outcomes,
     lanes::Lanes,
     ledger::{Account, Ledger},
     load::Loads,
     names::Names,
     pods::Pods,
+    queries::Outcomes,
     reason::Counters,
     spare::Spare,
 };

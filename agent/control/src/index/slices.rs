@@ -8,10 +8,7 @@ use k8s_openapi::api::{
 };
 use model::{EndpointState, ObjectName, PodUid};
 
-use crate::{field, refusal::Invalid};
-
-/// The label that says whose endpoints these are.
-pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+use crate::{field, refusal::Invalid, slices::SERVICE_NAME};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SliceEntry {

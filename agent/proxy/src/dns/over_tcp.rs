@@ -7,9 +7,9 @@ use ::dns::Transport;
 use model::EndpointAddr;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{QueryOutcome, Step, decide};
+use super::{Step, decide};
 use crate::{
-    connection::Addressed, connections::Stage, end::End, failure::Failure, forward, meter::Way,
+    QueryOutcome, connection::Addressed, connections::Stage, end::End, failure::Failure, forward, meter::Way,
     stream::Stream,
 };
 

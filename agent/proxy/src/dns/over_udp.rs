@@ -6,10 +6,10 @@ use ::dns::Transport;
 use socket2::Socket;
 
 use super::{
-    PORT, Query, QueryOutcome, Step, decide, failed, forward,
+    PORT, Query, Step, decide, failed, forward,
     socket::{self, Open, Received, Sockets},
 };
-use crate::{lanes::Place, pods::OpenPod, shared::Shared};
+use crate::{QueryOutcome, lanes::Place, pods::OpenPod, shared::Shared};
 
 /// So many are taken before others have their turn.
 const TURN: usize = 32;
