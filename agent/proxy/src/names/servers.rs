@@ -151,9 +151,10 @@ fn answer(lookup: &Lookup) -> Outcome {
     Outcome::Answered { ips: ips.filter(is_dialled).collect(), ttl: Duration::from_secs(ttl.into()) }
 }
 
-/// Some filters answer 0.0.0.0 for "no", which would be the pod itself; and IPv4 is asked for by itself.
+/// Some filters answer 0.0.0.0 for "no", which would be the pod itself, and so would a loopback address: what listens
+/// there expects nobody from outside. IPv4 is asked for by itself.
 fn is_dialled(ip: &IpAddr) -> bool {
-    !ip.is_unspecified() && !ip.is_multicast() && ip.to_canonical() == *ip
+    !ip.is_unspecified() && !ip.is_loopback() && !ip.is_multicast() && ip.to_canonical() == *ip
 }
 
 #[cfg(test)]
