@@ -9,47 +9,73 @@ use crate::{
     steering::wait_for,
 };
 
-const OUTSIDE: &str = "outside";
+mod capture;
+mod clients;
+mod flood;
+mod message;
+mod replies;
+mod servers;
+
+pub(crate) const OUTSIDE: &str = "outside";
+/// The service, and what the resolver says of it.
+const WEB: &str = "web.shop.svc.cluster.local";
+pub(crate) const RESOLVERS_OWN: &str = "A 192.0.2.66";
 
 /// A client of a resolver, and a service.
-struct Names {
-    mesh: Mesh,
-    client: Pod,
-    resolver: Pod,
-    web: Service,
-    dnsmasq: Option<Process>,
+pub(crate) struct Names {
+    pub(crate) mesh: Mesh,
+    pub(crate) client: Pod,
+    pub(crate) resolver: Pod,
+    pub(crate) web: Service,
+    /// Who serves it.
+    pub(crate) server: Pod,
+    pub(crate) dnsmasq: Option<Process>,
 }
 
 /// What the resolver knows.
-const RECORDS: &[&str] = &[
+pub(crate) const RECORDS: &[&str] = &[
     "--host-record=www.example.com,192.0.2.80,2001:db8::80",
     "--host-record=web.shop.svc.cluster.local,192.0.2.66",
     "--txt-record=txt.example.com,hello",
     "--srv-host=_http._tcp.web.shop.svc.cluster.local,web.shop.svc.cluster.local,80",
-    "--log-queries",
+    "--edns-packet-max=4096",
+    // Of the cluster it knows nothing else, and says so.
+    "--local=/cluster.local/",
 ];
 
 impl Names {
-    fn new(name: &str) -> Self {
-        let mesh = Mesh::labelled(name);
+    pub(crate) fn new(name: &str) -> Self {
+        Self::of(Mesh::labelled(name))
+    }
+
+    pub(crate) fn of(mesh: Mesh) -> Self {
         let resolver = mesh.node.pod(OUTSIDE, "resolver").start().unwrap();
-        let dnsmasq = resolver.resolve(RECORDS).unwrap();
+        // More than a datagram takes without EDNS, or with what is usual.
+        let strings = ",The quick brown fox jumps over the lazy dog. Again.".repeat(30);
+        let big = format!("--txt-record=big.example.com{strings}");
+        let dnsmasq = resolver.resolve(&[RECORDS, &[&*big]].concat()).unwrap();
         let client = mesh.node.pod(NAMESPACE, "client").resolver(resolver.v4().into()).start().unwrap();
-        let web = mesh.node.pod(NAMESPACE, "web").start().unwrap();
-        let web =
-            mesh.lab.service(NAMESPACE, "web").port("http", 80, 8080).endpoints(&[&web]).apply().unwrap();
+        let server = mesh.node.pod(NAMESPACE, "web").start().unwrap();
+        let web = mesh.lab.service(NAMESPACE, "web").port("http", 80, 8080).endpoints(&[&server]);
+        let web = web.apply().unwrap();
         mesh.agent.wait_captured(&client).unwrap();
-        wait_for(|| mesh.agent.json(&["services"]).unwrap().to_string().contains("\"web\""));
-        Self { mesh, client, resolver, web, dnsmasq: Some(dnsmasq) }
+        let names = Self { mesh, client, resolver, web, server, dnsmasq: Some(dnsmasq) };
+        names.wait_for_service("web");
+        names
+    }
+
+    pub(crate) fn wait_for_service(&self, name: &str) {
+        let known = || self.mesh.agent.json(&["services"]).unwrap();
+        wait_for(|| known().as_array().unwrap().iter().any(|service| service["name"] == name));
     }
 
     /// The answers, one a line, or the status in capitals.
-    fn dig(&self, server: IpAddr, args: &[&str]) -> String {
+    pub(crate) fn dig(&self, server: IpAddr, args: &[&str]) -> String {
         dig(&self.client, server, args)
     }
 }
 
-fn dig(client: &Pod, server: IpAddr, args: &[&str]) -> String {
+pub(crate) fn dig(client: &Pod, server: IpAddr, args: &[&str]) -> String {
     let server = format!("@{server}");
     let args: Vec<&str> =
         ["dig", "+nocookie", "+time=3", "+tries=1", "+noall", "+comments", "+answer", &server]
@@ -69,6 +95,14 @@ fn dig(client: &Pod, server: IpAddr, args: &[&str]) -> String {
         (Some((status, _)), true) => status.to_owned(),
         (Some(_), false) => answers.join("; "),
     }
+}
+
+/// How many queries came to that.
+fn counted(mesh: &Mesh, outcome: &str) -> u64 {
+    let series = format!("millstream_dns_queries_total{{outcome=\"{outcome}\"}} ");
+    let page = mesh.agent.metrics().unwrap();
+    let value = page.lines().find_map(|line| line.strip_prefix(&series));
+    value.unwrap_or_else(|| panic!("no {series} in {page}")).parse().unwrap()
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Mesh {
     }
 }
 
-fn agent(node: &Node, config: &str) -> Agent {
+pub(crate) fn agent(node: &Node, config: &str) -> Agent {
     let path = node.run_dir().with_file_name("config.yaml");
     fs::write(&path, config).unwrap();
     node.agent(AgentOptions::default().arg("--log-json").arg("--config").arg(path.to_str().unwrap())).unwrap()

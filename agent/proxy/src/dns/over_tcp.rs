@@ -56,9 +56,10 @@ pub(crate) async fn begins(client: &Stream) -> bool {
     loop {
         match timeout_at(deadline, client.socket().peek(&mut beginning)).await {
             Ok(Ok(BEGINNING)) => return is_query(&beginning),
-            // They may come apart. The socket stays readable meanwhile, so it is asked now and then.
-            Ok(Ok(1..)) => sleep(FIRST_BYTES / 100).await,
-            Ok(Ok(0) | Err(_)) | Err(_) => return false,
+            // They may come apart. The socket stays readable meanwhile, so it is asked now and then; and as it is ready
+            // at once, the deadline must be looked at here.
+            Ok(Ok(1..)) if Instant::now() < deadline => sleep(FIRST_BYTES / 100).await,
+            Ok(Ok(_) | Err(_)) | Err(_) => return false,
         }
     }
 }
