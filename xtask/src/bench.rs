@@ -15,9 +15,16 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum BenchCommand {
-    /// Captured pods beside no mesh and beside REDIRECT; a whole run writes tests/bench/RESULTS.md. Wants a machine that
-    /// does nothing else
+    /// Captured pods beside no mesh and beside REDIRECT; a whole run writes its chapter of
+    /// tests/bench/RESULTS.md. Wants a machine that does nothing else
     Capture {
+        /// What the bench itself takes: `--rounds N`, `--seconds S`, `--only NAME`, `--help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
+    /// The answers to a captured pod's DNS queries beside those of dnsmasq; a whole run writes its chapter of
+    /// tests/bench/RESULTS.md. Wants a machine that does nothing else
+    Dns {
         /// What the bench itself takes: `--rounds N`, `--seconds S`, `--only NAME`, `--help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
@@ -37,14 +44,18 @@ enum BenchCommand {
     },
 }
 
-/// What only the bench runs, by the Debian package that has it.
+/// What only `bench capture` runs, by the Debian package that has it.
 const PROGRAMS: [(&str, &str); 4] =
     [("wrk", "wrk"), ("nginx", "nginx-light"), ("nft", "nftables"), ("perf", "linux-perf")];
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::run()?;
     match &args.command {
-        BenchCommand::Capture { options } => capture(workspace, options),
+        BenchCommand::Capture { options } => {
+            setup::need(&PROGRAMS)?;
+            on_node(workspace, "capture", options)
+        }
+        BenchCommand::Dns { options } => on_node(workspace, "dns", options),
         BenchCommand::Disruption { options } => on_cluster(workspace, "disruption", options),
         BenchCommand::Scale { options } => on_cluster(workspace, "scale", options),
     }
@@ -60,8 +71,8 @@ fn on_cluster(workspace: &Workspace, program: &str, options: &[String]) -> Resul
     shell::run(bench.args(options).env("MILLSTREAM_IMAGE", image))
 }
 
-fn capture(workspace: &Workspace, options: &[String]) -> Result<()> {
-    setup::need(&PROGRAMS)?;
+/// A command of package bench: in a lab of its own.
+fn on_node(workspace: &Workspace, command: &str, options: &[String]) -> Result<()> {
     build::release(workspace)?;
     shell::step("build the bench");
     shell::run(workspace.cargo().args([
@@ -75,5 +86,5 @@ fn capture(workspace: &Workspace, options: &[String]) -> Result<()> {
     ]))?;
     shell::step("measure");
     let mut bench = Command::new(workspace.target.join("release/bench"));
-    shell::run(bench.args(options).env("MILLSTREAM_BIN", workspace.millstream()))
+    shell::run(bench.arg(command).args(options).env("MILLSTREAM_BIN", workspace.millstream()))
 }

@@ -1,10 +1,10 @@
 //! What a run found, as text.
 
-use std::{fmt, fs, path::Path};
+use std::{fmt, fs, thread};
 
 use anyhow::{Context, Result};
 
-use crate::{markdown::Table, workload::Workload};
+use crate::{markdown::Table, results, workload::Workload};
 
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -39,11 +39,14 @@ pub(crate) struct Profile {
     pub(crate) text: String,
 }
 
-/// How the run was made.
+/// How the run was made, and of what.
 #[derive(Debug)]
 pub(crate) struct Circumstances {
-    pub(crate) cores: usize,
-    pub(crate) kernel: String,
+    pub(crate) title: &'static str,
+    /// Of `cargo xtask bench`.
+    pub(crate) command: &'static str,
+    /// What is beside what.
+    pub(crate) setting: &'static str,
     pub(crate) rounds: u32,
     pub(crate) seconds: u64,
 }
@@ -59,9 +62,18 @@ impl Report {
         workloads
     }
 
-    pub(crate) fn write(&self, circumstances: &Circumstances, path: &Path) -> Result<()> {
-        let text = format!("{circumstances}\n{self}");
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    /// Into its chapter of RESULTS.md.
+    pub(crate) fn write(&self, circumstances: &Circumstances) -> Result<()> {
+        let Circumstances { title, command, setting, rounds, seconds } = circumstances;
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("which kernel is this?")?;
+        let (cores, kernel) = (thread::available_parallelism()?, kernel.trim());
+        results::write(&format!(
+            "# {title}\n\n\
+             {cores} cores, kernel {kernel}; {rounds} rounds of {seconds} s. Written by `cargo xtask bench {command} \
+             --rounds {rounds} --seconds {seconds}`, as root on Debian 12.\n\n\
+             {setting}\n\n\
+             {self}"
+        ))
     }
 }
 
@@ -88,26 +100,5 @@ impl fmt::Display for Report {
             writeln!(f, "```text\n{}\n```\n", text.trim_end())?;
         }
         Ok(())
-    }
-}
-
-// === impl Circumstances ===
-
-impl fmt::Display for Circumstances {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cores, kernel, rounds, seconds } = self;
-        writeln!(
-            f,
-            "# How fast a captured pod is\n\n\
-             {cores} cores, kernel {kernel}; {rounds} rounds of {seconds} s. Written by `cargo xtask bench capture \
-             --rounds {rounds} --seconds {seconds}`, as root on Debian 12.\n\n\
-             Two pods on one bridge of one node. *direct*: no agent on the machine. *ours*: both pods captured, one \
-             agent, access records written. *REDIRECT*: what is replaced, a proxy that listens in both namespaces \
-             behind nftables REDIRECT (which `iptables` makes too) at the client's and at the server's side, finds \
-             the destination by `SO_ORIGINAL_DST`, and runs the very copy code of ours; it resolves nothing and \
-             writes no record. The roads take turns, each run on new namespaces, so that no TIME_WAIT of one is in \
-             the way of the next. In connect-request-close the server ends first, as HTTP servers do: TIME_WAIT is \
-             at its side and takes no port from the client."
-        )
     }
 }

@@ -1,6 +1,14 @@
 //! The ways from one pod to another on the same node, and the stage that one is measured on.
 
-use std::{env, ffi::OsString, fmt, fs, net::SocketAddr, sync::Once, thread, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs,
+    net::SocketAddr,
+    sync::Once,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use harness::{Agent, AgentOptions, Lab, Node, Place, Pod, Process};
@@ -125,6 +133,15 @@ impl Stage {
         }
     }
 
+    /// Waits until that is true, as `what` says it.
+    pub(crate) fn wait_until(&self, what: &str, mut is: impl FnMut(&Agent) -> Result<bool>) -> Result<()> {
+        let begun = Instant::now();
+        while !is(self.agent()?)? {
+            ensure!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        }
+        Ok(())
+    }
+
     /// The process that carries the traffic.
     pub(crate) fn watched(&self) -> Option<Watched> {
         match &self.proxy {
@@ -166,7 +183,7 @@ impl Stage {
 
     /// Runs `load ARGS…` in the pod of the client to its end; what it found.
     pub(crate) fn load(&self, args: &[&str]) -> Result<Value> {
-        self.client.run_for(PATIENCE, &words("load", args)?)?.json()
+        load(&self.client, args)
     }
 
     /// Starts `load ARGS…`, which says `ready`, in the pod of the client.
@@ -184,6 +201,11 @@ impl Stage {
         let words = ["--outbound", &outbound, "--inbound", &inbound, "--mark", &mark, &client, &server];
         ready(&self.node, "redirect", &words)
     }
+}
+
+/// Runs `load ARGS…` to its end; what it found.
+pub(crate) fn load(place: &Place, args: &[&str]) -> Result<Value> {
+    place.run_for(PATIENCE, &words("load", args)?)?.json()
 }
 
 /// Starts a program of this package, and waits until it says `ready`.

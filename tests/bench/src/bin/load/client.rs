@@ -151,7 +151,7 @@ fn at_once<T: Send>(threads: usize, work: impl Fn() -> io::Result<T> + Sync) -> 
     ended.context("a client failed")
 }
 
-fn say(result: &Value) {
+pub(crate) fn say(result: &Value) {
     println!("{result}");
 }
 

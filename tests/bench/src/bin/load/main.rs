@@ -11,6 +11,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+mod ask;
 mod client;
 mod latencies;
 mod serve;
@@ -58,6 +59,17 @@ enum Command {
         #[arg(long)]
         seconds: u64,
     },
+    /// A DNS query for the IPv4 addresses of a name over UDP, its reply, and again
+    Ask {
+        addr: SocketAddr,
+        #[arg(long)]
+        name: String,
+        /// How many wait for their reply at once
+        #[arg(long, default_value_t = 1)]
+        in_flight: usize,
+        #[arg(long)]
+        seconds: u64,
+    },
     /// Open connections, say `ready`, and keep them until standard input ends
     Idle {
         addr: SocketAddr,
@@ -84,6 +96,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bulk { addr, streams, seconds } => client::bulk(addr, streams, seconds),
         Command::Ping { addr, seconds, device } => client::ping(addr, seconds, device.as_deref()),
         Command::Connect { addr, clients, seconds } => client::connect(addr, clients, seconds),
+        Command::Ask { addr, name, in_flight, seconds } => ask::ask(addr, &name, in_flight, seconds),
         Command::Idle { addr, count } => client::idle(addr, count),
     }
 }
