@@ -116,6 +116,7 @@ fn a_name_of_the_mesh_is_answered_whatever_the_resolver_says_and_every_other_nam
         ("a service, IPv6", resolver, &["web.shop.svc.cluster.local", "AAAA"], &v6),
         ("a service, over TCP", resolver, &["+tcp", "web.shop.svc.cluster.local", "A"], &v4),
         ("a service, by its short name", resolver, &["web.shop", "A"], &v4),
+        ("a service, by a single label", resolver, &["web", "A"], &v4),
         ("a service, asking somebody who is not there", nobody, &["web.shop.svc.cluster.local", "A"], &v4),
         (
             "a service, asking over IPv6",

@@ -61,6 +61,20 @@ fn the_c_librarys_resolver_finds_names_by_its_search_list() {
     each_finds(&names, "getaddrinfo", find);
 }
 
+/// Alpine's: of every name it asks for both families at once, and of a search list it gives up at the first failure that
+/// is no denial.
+#[test]
+#[ignore = "needs musl-gcc, of Debian's package musl-tools"]
+fn musls_resolver_finds_names_by_its_search_list() {
+    let names = Names::new("musl");
+    let program = names.mesh.node.run_dir().with_file_name("getaddrinfo");
+    let program = program.to_str().unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/dns/musl.c");
+    names.mesh.node.run(&["musl-gcc", "-static", "-o", program, source]).unwrap().stdout().unwrap();
+    let find = |name: &str| addresses_in(names.client.run(&[program, name]).unwrap().any_stdout());
+    each_finds(&names, "musl's getaddrinfo", find);
+}
+
 #[test]
 fn dig_finds_names_by_its_search_list() {
     let names = Names::new("digsearch");
