@@ -16,6 +16,7 @@ use model::PodDns;
 
 use crate::{pods::OpenPod, shared::Shared};
 
+mod datagram;
 mod forward;
 mod outcomes;
 pub(crate) mod over_tcp;
