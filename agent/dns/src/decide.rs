@@ -1,7 +1,5 @@
 //! From a query to what becomes of it.
 
-use std::net::IpAddr;
-
 use hickory_proto::{
     op::{MessageType, OpCode},
     rr::{DNSClass, Name, RecordType},
@@ -10,6 +8,7 @@ use model::Snapshot;
 
 use crate::{
     Client, Failure, Found, Unanswerable, failure,
+    found::Family,
     lookup::lookup_lower,
     message::{Extra, Opened},
     names::{labels, text},
@@ -109,9 +108,9 @@ pub fn decide<'a>(
     if question.query_class() != DNSClass::IN {
         return forward(Forwarded::Class);
     }
-    let wanted: fn(IpAddr) -> bool = match question.query_type() {
-        RecordType::A => |ip| ip.is_ipv4(),
-        RecordType::AAAA => |ip| ip.is_ipv6(),
+    let family = match question.query_type() {
+        RecordType::A => Family::V4,
+        RecordType::AAAA => Family::V6,
         _ => return forward(Forwarded::RecordType),
     };
     let Some(found) = text(question.name()).and_then(|name| lookup_lower(snapshot, client, &name)) else {
@@ -138,7 +137,7 @@ pub fn decide<'a>(
     let Some(aliases) = aliases(question.name(), &found, &meaning.aliases) else {
         return forward(Forwarded::Unwritable);
     };
-    let addresses = meaning.draw(wanted, too_many(limit), random);
+    let addresses = meaning.draw(family, too_many(limit), random);
     let records = Records { aliases: &aliases, addresses: &addresses, ttl: config.ttl };
     match answer(&opened.header, &question, edns.as_ref(), &records, limit) {
         Ok(reply) => {

@@ -1,8 +1,14 @@
 //! What a name stands for that is known.
 
-use std::{collections::HashSet, fmt, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+};
 
-use model::{EndpointState, Registry, Service, Snapshot};
+use model::{ReadyAddresses, Registry, Service, Snapshot};
 
 use crate::{Client, Match, seen::absolute};
 
@@ -34,9 +40,16 @@ enum Source<'a> {
     /// Those that belong to the service.
     Service,
     /// Those of its ready endpoints.
-    Endpoints,
+    Endpoints(&'a ReadyAddresses),
     /// Those of one endpoint.
     Endpoint(&'a [IpAddr]),
+}
+
+/// What a query asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
 }
 
 /// Why a known name is left to the client's resolver.
@@ -71,14 +84,14 @@ pub(crate) fn meaning<'a>(
         let name = alias.strip_suffix('.').unwrap_or(alias).to_ascii_lowercase();
         (service, by) = absolute(snapshot, client, &name).ok_or(Unanswerable::ExternalName(alias))?;
     }
-    let source = source(service, by, &snapshot.cluster_domain)?;
+    let source = source(snapshot, service, by)?;
     Ok(Meaning { aliases, service, source })
 }
 
 fn source<'a>(
+    snapshot: &'a Snapshot,
     service: &'a Arc<Service>,
     by: Match<'a>,
-    cluster_domain: &str,
 ) -> Result<Source<'a>, Unanswerable<'a>> {
     if let Match::Endpoint(ips) = by {
         return Ok(Source::Endpoint(ips));
@@ -93,25 +106,24 @@ fn source<'a>(
     let in_cluster = service.registry == Registry::Kubernetes
         || service
             .host
-            .strip_suffix(cluster_domain)
+            .strip_suffix(&*snapshot.cluster_domain)
             .is_some_and(|host| host.ends_with(".svc.") && service.wildcard_suffix().is_none());
     if !in_cluster {
         return Err(Unanswerable::External(service));
     }
-    if ready(service).next().is_none() {
-        return Err(Unanswerable::NoEndpoint(service));
-    }
-    Ok(Source::Endpoints)
+    let ready = snapshot.ready_addresses(&service.name).ok_or(Unanswerable::NoEndpoint(service))?;
+    Ok(Source::Endpoints(ready))
 }
 
-/// Each stands once in each port.
-fn ready(service: &Service) -> impl Iterator<Item = IpAddr> + '_ {
-    service
-        .ports
-        .iter()
-        .flat_map(|port| &port.endpoints)
-        .filter(|endpoint| endpoint.state == EndpointState::Ready)
-        .map(|endpoint| endpoint.addr.ip())
+// === impl Family ===
+
+impl Family {
+    fn includes(self, ip: IpAddr) -> bool {
+        match self {
+            Self::V4 => ip.is_ipv4(),
+            Self::V6 => ip.is_ipv6(),
+        }
+    }
 }
 
 // === impl Meaning ===
@@ -119,45 +131,44 @@ fn ready(service: &Service) -> impl Iterator<Item = IpAddr> + '_ {
 impl Meaning<'_> {
     /// Each once, in the order of the service.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let mut seen = HashSet::new();
-        self.all(|_| true).into_iter().filter(|ip| seen.insert(*ip)).collect()
+        [Family::V4, Family::V6].iter().flat_map(|&family| self.of(family).into_owned()).collect()
     }
 
-    /// At most so many of them that are wanted, each once, drawn at random: of a service of ten thousand endpoints, a
-    /// datagram holds a hundred. `random(n)` draws from `0..n`.
+    /// At most so many of a family, each once, drawn at random: of a service of ten thousand endpoints, a datagram
+    /// holds a hundred. `random(n)` draws from `0..n`.
     pub(crate) fn draw(
         &self,
-        wanted: impl Fn(IpAddr) -> bool,
+        family: Family,
         at_most: usize,
         mut random: impl FnMut(usize) -> usize,
     ) -> Vec<IpAddr> {
-        let mut all = self.all(wanted);
-        if all.len() < 2 {
-            return all;
-        }
-        let mut seen = HashSet::new();
-        let mut drawn = 0;
-        for i in 0..all.len() {
-            if drawn == at_most {
-                break;
-            }
+        let all = self.of(family);
+        // They are dealt as from a shuffled deck, of which is only written down what lies elsewhere than at first.
+        let mut elsewhere = HashMap::new();
+        let dealt = (0..all.len().min(at_most)).map(|i| {
+            let at_i = elsewhere.remove(&i).unwrap_or(i);
             let j = i + random(all.len() - i);
-            all.swap(i, j);
-            if seen.insert(all[i]) {
-                all.swap(drawn, i);
-                drawn += 1;
-            }
-        }
-        all.truncate(drawn);
-        all
+            let dealt = if i == j { at_i } else { elsewhere.insert(j, at_i).unwrap_or(j) };
+            all[dealt]
+        });
+        dealt.collect()
     }
 
-    fn all(&self, wanted: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
-        let wanted = |ip: &IpAddr| wanted(*ip);
-        match self.source {
-            Source::Service => self.service.addresses().map(|ip| ip.to_canonical()).filter(wanted).collect(),
-            Source::Endpoints => ready(self.service).map(|ip| ip.to_canonical()).filter(wanted).collect(),
-            Source::Endpoint(ips) => ips.iter().map(IpAddr::to_canonical).filter(wanted).collect(),
+    fn of(&self, family: Family) -> Cow<'_, [IpAddr]> {
+        let few = |ips: &mut dyn Iterator<Item = IpAddr>| {
+            let ips = ips.map(|ip| ip.to_canonical()).filter(|&ip| family.includes(ip));
+            let mut ips: Vec<_> = ips.collect();
+            if 1 < ips.len() {
+                let mut seen = HashSet::new();
+                ips.retain(|ip| seen.insert(*ip));
+            }
+            Cow::Owned(ips)
+        };
+        match (self.source, family) {
+            (Source::Endpoints(ready), Family::V4) => Cow::Borrowed(&ready.v4),
+            (Source::Endpoints(ready), Family::V6) => Cow::Borrowed(&ready.v6),
+            (Source::Service, _) => few(&mut self.service.addresses()),
+            (Source::Endpoint(ips), _) => few(&mut ips.iter().copied()),
         }
     }
 }

@@ -24,4 +24,4 @@ pub use pod::{Enrolment, ExistingConnections, OutboundPolicy, Pod, PodDns, Uncap
 pub use service::{
     Affinity, Discovery, Endpoint, EndpointState, NamedEndpoint, Registry, Service, ServicePort, Visibility,
 };
-pub use snapshot::{Snapshot, SnapshotBuilder};
+pub use snapshot::{ReadyAddresses, Snapshot, SnapshotBuilder};

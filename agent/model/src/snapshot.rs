@@ -11,6 +11,7 @@ use crate::{Allocation, Enrolment, ObjectName, Pod, PodUid, Service, Uncaptured,
 mod addresses;
 mod names;
 
+pub use self::names::ReadyAddresses;
 use self::{addresses::Addresses, names::Names};
 
 /// Everything the agent knows of the cluster at one moment. Cheap to share, never changed.
@@ -86,6 +87,11 @@ impl Snapshot {
     pub fn endpoints_of_host(&self, host: &str) -> Option<(&Arc<Service>, &[IpAddr])> {
         let (service, ips) = self.names.endpoints(host)?;
         Some((self.services.get(service)?, ips))
+    }
+
+    /// Of a headless service; `None` if no endpoint is ready.
+    pub fn ready_addresses(&self, service: &ObjectName) -> Option<&ReadyAddresses> {
+        self.names.ready(service)
     }
 
     /// The services that have this address or one of whose networks contains it, in order of precedence: the address

@@ -16,6 +16,7 @@ use model::PodDns;
 
 use crate::{pods::OpenPod, shared::Shared};
 
+mod datagram;
 mod forward;
 pub(crate) mod over_tcp;
 pub(crate) mod over_udp;

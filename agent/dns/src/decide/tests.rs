@@ -331,6 +331,21 @@ fn as_many_as_fit_are_not_truncated() {
     }
 }
 
+#[test]
+fn of_too_many_addresses_each_is_drawn_once() {
+    let snapshot = crowd(10_000);
+    let search = search("shop");
+    let client = Client { namespace: "shop", search: &search };
+    let message = query("crowd", RecordType::A).to_vec().unwrap();
+    let mut random = fastrand::Rng::with_seed(8);
+    let decision =
+        decide(&snapshot, &client, &CONFIG, &message, Transport::Tcp, |count| random.usize(..count));
+    let Decision::Answer { message, .. } = decision else { panic!("is answered") };
+    let addresses = Message::from_vec(&message).unwrap().answers;
+    let distinct: BTreeSet<_> = addresses.iter().map(|record| record.data.to_string()).collect();
+    assert_eq!((addresses.len(), distinct.len()), (4_094, 4_094));
+}
+
 /// Every address comes first sooner or later, and none is lost.
 #[test]
 fn addresses_are_shuffled() {

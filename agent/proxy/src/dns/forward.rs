@@ -6,13 +6,11 @@ use std::{io, net::SocketAddr, os::fd::AsRawFd, time::Duration};
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::{io::Interest, net::UdpSocket, time::timeout};
 
-use super::Query;
+use super::{Query, datagram::with_buffer};
 use crate::{pods::OpenPod, shared::Shared, socket};
 
 /// What resolvers wait by default before they ask again (`resolv.conf(5)`, `timeout`).
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Of a datagram.
-const REPLY_MAX: usize = 1 << 16;
 /// The ID is the first two bytes of a message.
 const ID: std::ops::Range<usize> = 0..2;
 
@@ -43,17 +41,24 @@ async fn ask(shared: &Shared, pod: &OpenPod, query: &Query) -> Result<Vec<u8>, F
     let [high, low, ..] = getrandom::u32().map_err(io::Error::other)?.to_ne_bytes();
     asked[ID].copy_from_slice(&[high, low]);
     socket.send(&asked).await?;
-    let mut reply = vec![0; REPLY_MAX];
+    let id = u16::from_be_bytes([high, low]);
     loop {
         // A refusal is no datagram: `UdpSocket::recv` would not wake for it.
-        let receive = || Ok(recv(socket.as_raw_fd(), &mut reply, MsgFlags::MSG_DONTWAIT)?);
-        let length = socket.async_io(Interest::READABLE | Interest::ERROR, receive).await?;
-        if ::dns::is_reply_to(&asked, u16::from_be_bytes([high, low]), &reply[..length]) {
-            reply.truncate(length);
+        let receive = || receive(&socket, &asked, id);
+        if let Some(mut reply) = socket.async_io(Interest::READABLE | Interest::ERROR, receive).await? {
             reply[ID].copy_from_slice(&query.message[ID]);
             return Ok(reply);
         }
     }
+}
+
+/// `None`: something else than the reply has come.
+fn receive(socket: &UdpSocket, asked: &[u8], id: u16) -> io::Result<Option<Vec<u8>>> {
+    with_buffer(|buffer| {
+        let length = recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?;
+        let message = &buffer[..length];
+        Ok(::dns::is_reply_to(asked, id, message).then(|| message.to_vec()))
+    })
 }
 
 /// The client's own address, where it chose one; else the kernel chooses, as it did for the client.

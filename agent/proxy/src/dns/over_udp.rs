@@ -1,26 +1,20 @@
 //! Queries over UDP: one task a family takes them as they come, and those that go on have a task each.
 
-use std::{cell::RefCell, convert::Infallible, io, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc};
 
 use ::dns::Transport;
 use socket2::Socket;
 
 use super::{
-    PORT, Query, Step, decide, failed, forward,
+    PORT, Query, Step,
+    datagram::with_buffer,
+    decide, failed, forward,
     socket::{self, Open, Received, Sockets},
 };
 use crate::{QueryOutcome, lanes::Place, pods::OpenPod, shared::Shared};
 
 /// So many are taken before others have their turn.
 const TURN: usize = 32;
-
-/// More than a datagram can be.
-const DATAGRAM_MAX: usize = 1 << 16;
-
-thread_local! {
-    /// Nobody waits while it is in use.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; DATAGRAM_MAX]);
-}
 
 /// Begins to take queries, until the pod is stopped.
 pub(crate) fn start(shared: &Arc<Shared>, pod: &Arc<OpenPod>, sockets: Sockets) {
@@ -38,7 +32,7 @@ async fn serve(shared: Arc<Shared>, pod: Arc<OpenPod>, sockets: Sockets, place: 
                 open = open.moved()?;
             }
             open.readable().await?;
-            BUFFER.with_borrow_mut(|buffer| take_some(&shared, &pod, &place, &open, buffer));
+            with_buffer(|buffer| take_some(&shared, &pod, &place, &open, buffer));
         }
     };
     let stopped: Option<io::Result<Infallible>> = pod.stop.run_until_cancelled(serving).await;
