@@ -8,6 +8,7 @@ mod ask;
 mod check;
 mod cleanup;
 mod connections;
+mod controller;
 mod install;
 mod log;
 mod maps;
@@ -54,6 +55,7 @@ fn run(args: Args) -> Result<Outcome> {
     let run_dir = RunDir::new(&run_dir);
     match command {
         Command::Agent(options) => agent::run(options, run_dir),
+        Command::Controller(options) => controller::run(options),
         Command::Supervise { command } => supervise::run(&command),
         Command::Status => status::run(&run_dir, output),
         Command::Pods => pods::run(&run_dir, output),

@@ -34,6 +34,14 @@ impl Of {
         }
     }
 
+    /// Whose rights they take.
+    pub(super) fn whose(self) -> &'static str {
+        match self {
+            Self::Agent => "the agent's",
+            Self::Entries => "the controller's",
+        }
+    }
+
     /// Of the kinds that may come later.
     pub(super) fn includes(self, kind: Kind) -> bool {
         match self {

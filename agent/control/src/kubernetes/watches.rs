@@ -176,7 +176,8 @@ impl Watches {
     {
         let outbox = self.outbox(Topic::Objects(kind));
         let reached = self.reached.clone();
-        let watcher = Watcher { api, resource: resource.clone(), read, reached, outbox: outbox.clone() };
+        let (whose, outbox_of) = (self.of.whose(), outbox.clone());
+        let watcher = Watcher { api, resource: resource.clone(), read, whose, reached, outbox: outbox_of };
         self.spawn(&outbox, Some(resource), watcher.run());
     }
 
