@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use app::{agent::Source, config::Config, logging};
 use controller::Options;
-use nix::unistd::gethostname;
+use nix::sys::utsname::uname;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{Outcome, args::ControllerOptions};
@@ -35,6 +35,6 @@ pub(crate) fn run(options: ControllerOptions) -> Result<Outcome> {
 
 /// Of two controllers on one host, too.
 fn unique() -> Result<String> {
-    let host = gethostname().context("cannot learn the name of this host; say --identity")?;
-    Ok(format!("{}_{:016x}", host.to_string_lossy(), fastrand::u64(..)))
+    let system = uname().context("cannot learn the name of this host; say --identity")?;
+    Ok(format!("{}_{:016x}", system.nodename().to_string_lossy(), fastrand::u64(..)))
 }
