@@ -50,6 +50,8 @@ pub enum Mode {
     /// What is written down holds.
     #[default]
     Recorded,
+    /// Nobody here gives any. What ServiceEntries have in their status holds, whoever wrote it.
+    Off,
     /// As istiod does it with `PILOT_ENABLE_IP_AUTOALLOCATE=false`, for meshes on their way from there. Nothing is
     /// written down, and hosts that come may move others.
     IstioV1,

@@ -58,6 +58,51 @@ impl Record {
         self.hosts.iter()
     }
 
+    /// What is written down elsewhere decides: who had one of these addresses here has none any more. Of two hosts that are
+    /// written down with the same one, only the first has it.
+    pub fn adopt(&mut self, written: impl IntoIterator<Item = (ObjectName, Ipv4Addr)>) {
+        let mut holders: BTreeMap<Ipv4Addr, ObjectName> = BTreeMap::new();
+        for (host, ipv4) in written {
+            holders.entry(ipv4).or_insert(host);
+        }
+        let is_held = |host: &ObjectName, recorded: &Recorded| {
+            holders.get(&recorded.ipv4).is_some_and(|holder| holder != host)
+        };
+        self.hosts.retain(|host, recorded| !is_held(host, recorded));
+        for (ipv4, host) in holders {
+            let recorded = Recorded { ipv4, freed: None, outranked: None };
+            let known = self.hosts.entry(host).or_insert_with(|| recorded.clone());
+            if known.ipv4 != ipv4 {
+                *known = recorded;
+            }
+        }
+    }
+
+    /// Takes along what another record has of hosts that are gone, where this one says nothing else.
+    pub fn adopt_freed(&mut self, other: &Self) {
+        let own: BTreeSet<Ipv4Addr> = self.hosts.values().map(|recorded| recorded.ipv4).collect();
+        for (host, recorded) in other.hosts.iter().filter(|(_, recorded)| recorded.freed.is_some()) {
+            if !own.contains(&recorded.ipv4) && !self.hosts.contains_key(host) {
+                self.hosts.insert(host.clone(), recorded.clone());
+            }
+        }
+    }
+
+    /// Forgets the hosts that are there and of which this is not true.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&ObjectName) -> bool) {
+        self.hosts.retain(|host, recorded| recorded.freed.is_some() || is_kept(host));
+    }
+
+    /// Of the hosts that are gone, those whose quarantine is not over: at most `most`, the last that went.
+    #[must_use]
+    pub fn in_quarantine(&self, quarantine: Duration, now: Timestamp, most: usize) -> Self {
+        let gone = self.hosts.iter().filter_map(|(host, recorded)| Some((recorded.freed?, host, recorded)));
+        let mut gone: Vec<_> = gone.filter(|(freed, ..)| !is_over(*freed, quarantine, now)).collect();
+        gone.sort_unstable_by(|a, b| (b.0, a.1).cmp(&(a.0, b.1)));
+        gone.truncate(most);
+        Self { hosts: gone.into_iter().map(|(_, host, recorded)| (host.clone(), recorded.clone())).collect() }
+    }
+
     /// Whoever asks the same of the same record gets the same, and asked again it changes nothing.
     pub fn reconcile(&self, demand: &Demand, config: &AllocationConfig, now: Timestamp) -> Reconciled {
         let mut hosts = self.hosts.clone();
@@ -151,17 +196,18 @@ fn over(
     now: Timestamp,
     is_of_use: impl Fn(Ipv4Addr) -> bool,
 ) -> Vec<(Timestamp, ObjectName)> {
-    let is_over = |freed: Timestamp| {
-        let gone = u64::try_from(now.duration_since(freed).as_secs());
-        gone.is_ok_and(|seconds| quarantine.as_secs() <= seconds)
-    };
     let gone =
         hosts.iter().filter(|(_, recorded)| is_of_use(recorded.ipv4)).filter_map(|(host, recorded)| {
-            recorded.freed.filter(|freed| is_over(*freed)).map(|freed| (freed, host.clone()))
+            recorded.freed.filter(|freed| is_over(*freed, quarantine, now)).map(|freed| (freed, host.clone()))
         });
     let mut gone: Vec<_> = gone.collect();
     gone.sort_unstable_by(|a, b| b.cmp(a));
     gone
+}
+
+fn is_over(freed: Timestamp, quarantine: Duration, now: Timestamp) -> bool {
+    let gone = u64::try_from(now.duration_since(freed).as_secs());
+    gone.is_ok_and(|seconds| quarantine.as_secs() <= seconds)
 }
 
 /// A record does not grow for ever.

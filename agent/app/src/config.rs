@@ -69,8 +69,10 @@ pub use self::{
 ///   cluster-domain: cluster.local   # what the names of the cluster's services end in
 ///   ttl: 30s                        # how long an answer of the mesh may be kept
 ///   allocation:                     # addresses for hosts of ServiceEntries that have none of their own
-///     mode: recorded                # what is written down holds; or istio-v1: computed, as istiod did before it kept
-///                                   # records (PILOT_ENABLE_IP_AUTOALLOCATE=false), where each new host may move others
+///     mode: recorded                # what is written down holds: in Kubernetes by `millstream controller`, in a folder by
+///                                   # the agents; off: nobody gives any, and what istiod writes down holds; istio-v1:
+///                                   # computed, as istiod did before it kept records (PILOT_ENABLE_IP_AUTOALLOCATE=false),
+///                                   # where each new host may move others
 ///     ipv4: 240.240.0.0/16          # prefixes of 8 to 30 bits; an address that was given stays if this changes
 ///     ipv6: '2001:2::/48'           # prefixes of at most 64 bits
 ///     quarantine: 1h                # so long nobody else gets the address of a host that is gone

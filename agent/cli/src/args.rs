@@ -62,6 +62,17 @@ namespace or own label says istio.io/dataplane-mode=ambient is captured. A folde
 manifests; there the annotation millstream.dev/netns on a pod says where its network namespace is.")]
     Agent(AgentOptions),
 
+    /// Run the controller of a cluster, until SIGTERM: it gives hosts of ServiceEntries their addresses
+    #[command(after_help = "\
+Examples:
+  millstream controller                                         In a pod: its service account
+  millstream controller --source kubernetes:/etc/kubernetes/admin.conf --namespace millstream-system
+
+Of several controllers one leads, by the Lease NAME-controller; the others look on, and take over when it ends. Hosts
+without an address are given one of each family in status.addresses of their ServiceEntries; no address that is
+there ever moves. Where istiod gives addresses itself, this one gives none.")]
+    Controller(ControllerOptions),
+
     /// Run the agent, and start it again at once when it crashes
     #[command(after_help = "\
 Example:
@@ -214,6 +225,31 @@ pub(crate) struct AgentOptions {
     /// How often it has crashed in a row, as its supervisor counts; then it leaves another agent of the node alone for a while
     #[arg(long, hide = true, env = CRASHES, default_value_t = 0)]
     pub(crate) crashes: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ControllerOptions {
+    /// Where the ServiceEntries are: kubernetes or kubernetes:KUBECONFIG
+    #[arg(long, default_value = "kubernetes")]
+    pub(crate) source: Source,
+    /// The agents' configuration, of which dns.allocation is read; without it the defaults hold
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where its Lease and its ConfigMap are
+    #[arg(long, env = "POD_NAMESPACE", default_value = "millstream-system")]
+    pub(crate) namespace: String,
+    /// They are called NAME-controller and NAME-allocations
+    #[arg(long, default_value = "millstream")]
+    pub(crate) name: String,
+    /// Which of several controllers this is; else the name of the host and a random number
+    #[arg(long, value_name = "ID", env = "POD_NAME")]
+    pub(crate) identity: Option<String>,
+    /// For GET /readyz; 0: none
+    #[arg(long, value_name = "PORT", default_value_t = 15022)]
+    pub(crate) health_port: u16,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    pub(crate) log_json: bool,
 }
 
 #[derive(Debug, clap::Args)]

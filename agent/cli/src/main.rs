@@ -8,6 +8,7 @@ mod ask;
 mod check;
 mod cleanup;
 mod connections;
+mod controller;
 mod dns;
 mod install;
 mod log;
@@ -55,6 +56,7 @@ fn run(args: Args) -> Result<Outcome> {
     let run_dir = RunDir::new(&run_dir);
     match command {
         Command::Agent(options) => agent::run(options, run_dir),
+        Command::Controller(options) => controller::run(options),
         Command::Supervise { command } => supervise::run(&command),
         Command::Status => status::run(&run_dir, output),
         Command::Pods => pods::run(&run_dir, output),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use app::config::Config;
 use capture::preflight::CAPABILITIES;
 use k8s_openapi::api::{
-    apps::v1::DaemonSet,
+    apps::v1::{DaemonSet, Deployment},
     core::v1::{ConfigMap, Container},
 };
 
@@ -25,6 +25,12 @@ fn manifest(kind: &str) -> &'static str {
 
 fn daemonset() -> DaemonSet {
     serde_saphyr::from_str(manifest("DaemonSet")).unwrap()
+}
+
+fn controller() -> Container {
+    let deployment: Deployment = serde_saphyr::from_str(manifest("Deployment")).unwrap();
+    let pod = deployment.spec.unwrap().template.spec.unwrap();
+    pod.containers.into_iter().next().unwrap()
 }
 
 fn agent() -> Container {
@@ -54,18 +60,34 @@ fn every_mount_has_a_reason() {
 
 #[test]
 fn its_command_line_is_understood() {
-    let args = agent().args.unwrap();
-    let help =
-        std::process::Command::new(env!("CARGO_BIN_EXE_millstream")).args(["agent", "--help"]).output();
-    let help = String::from_utf8(help.unwrap().stdout).unwrap();
-    for option in args.iter().filter(|arg| arg.len() > 2 && arg.starts_with("--")) {
-        assert!(help.contains(option.as_str()), "{option} is not in the help:\n{help}");
+    for (command, args) in [("agent", agent().args), ("controller", controller().args)] {
+        let help =
+            std::process::Command::new(env!("CARGO_BIN_EXE_millstream")).args([command, "--help"]).output();
+        let help = String::from_utf8(help.unwrap().stdout).unwrap();
+        for option in args.unwrap().iter().filter(|arg| arg.len() > 2 && arg.starts_with("--")) {
+            assert!(help.contains(option.as_str()), "{command}: {option} is not in the help:\n{help}");
+        }
     }
 }
 
 #[test]
+fn the_controller_has_no_powers_and_is_asked_where_it_listens() {
+    let Container { security_context, readiness_probe, .. } = controller();
+    let security_context = security_context.unwrap();
+    assert_eq!(security_context.capabilities.unwrap().add, None);
+    assert_eq!(security_context.run_as_non_root, Some(true));
+    let port = serde_json::to_string(&readiness_probe.unwrap().http_get.unwrap().port).unwrap();
+    let help =
+        std::process::Command::new(env!("CARGO_BIN_EXE_millstream")).args(["controller", "--help"]).output();
+    let help = String::from_utf8(help.unwrap().stdout).unwrap();
+    assert!(help.contains(&format!("[default: {port}]")), "{help}");
+}
+
+#[test]
 fn its_configuration_is_understood() {
-    let configuration: ConfigMap = serde_saphyr::from_str(manifest("ConfigMap")).unwrap();
+    let maps = MANIFESTS.split("\n---\n").filter(|manifest| manifest.contains("\nkind: ConfigMap\n"));
+    let mut maps = maps.map(|manifest| serde_saphyr::from_str::<ConfigMap>(manifest).unwrap());
+    let configuration = maps.find(|map| map.metadata.name.as_deref() == Some("millstream")).unwrap();
     Config::parse(&configuration.data.unwrap()["config.yaml"]).unwrap();
 }
 
@@ -84,5 +106,5 @@ fn the_chart_has_the_version_of_the_agent() {
         assert!(CHART.contains(&line), "{field}");
     }
     let image = format!("localhost/millstream:{}", env!("CARGO_PKG_VERSION"));
-    assert_eq!(agent().image.unwrap(), image);
+    assert_eq!([agent().image, controller().image], [Some(image.clone()), Some(image)]);
 }

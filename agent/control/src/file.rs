@@ -152,7 +152,7 @@ impl Published {
 
     /// What hosts are given, as it is written down by now.
     async fn shared(&self, dir: &Path) -> Shared {
-        if self.config.mode == Mode::IstioV1 {
+        if self.config.mode != Mode::Recorded {
             return Shared::default();
         }
         let (dir, config) = (dir.to_owned(), self.config.clone());

@@ -16,6 +16,7 @@ use model::{OutboundPolicy, Snapshot};
 use crate::{
     dns::DnsConfig,
     enrolment::EnrolmentConfig,
+    entries::Asked,
     exclusions::ExclusionConfig,
     kind::{Kind, ObjectKey, PolicyKind},
     object::Object,
@@ -175,6 +176,11 @@ impl Index {
     /// Which hosts are to be given addresses.
     pub(crate) fn demand(&self) -> Demand {
         hosts::allocation::demand(&self.hosts(), &self.claims, &self.config.dns.allocation.ranges)
+    }
+
+    /// The same for whoever writes their status.
+    pub(crate) fn asked(&self) -> Asked {
+        hosts::allocation::asked(&self.hosts(), &self.claims, &self.config.dns.allocation.ranges)
     }
 
     /// What they were given, and is written down where the other agents find it.

@@ -31,10 +31,13 @@ use crate::{
 mod backoff;
 mod connect;
 mod daemon_set;
+mod entries;
 mod event;
 mod kinds;
 mod lookup;
+mod of;
 mod request;
+mod seen;
 mod status_writer;
 mod taint;
 mod view;
@@ -44,11 +47,13 @@ mod watches;
 pub use self::{
     connect::ConnectError,
     daemon_set::OwnDaemonSet,
+    entries::EntriesSource,
     lookup::{LookupError, PodLookup},
+    request::{ANSWER, RequestError},
     status_writer::{StatusWriter, WriteError},
     taint::remove_startup_taint,
 };
-use self::{view::View, watches::Watches};
+use self::{of::Of, view::View, watches::Watches};
 
 /// After the first change, others are taken along for so long: most come in groups.
 const BREATH: Duration = Duration::from_millis(10);
@@ -109,8 +114,8 @@ impl KubernetesSource {
         let client = self.client;
         let publisher = Arc::new(Publisher { snapshots: publish.clone(), reports });
         let (events, mut incoming) = mpsc::channel(QUEUE);
-        let mut view = View::new(index, Timestamp::now());
-        let mut watches = Watches::begin(client, events, reload);
+        let mut view = View::new(Of::Agent, index, Timestamp::now());
+        let mut watches = Watches::begin(client, Of::Agent, events, reload);
         publisher.report(view.report());
         let mut breath = BREATH;
         let mut due: Option<Instant> = None;

@@ -25,6 +25,8 @@
 pub mod dns;
 /// PURE: which pods are captured.
 pub mod enrolment;
+/// PURE: ServiceEntries as whoever gives their hosts addresses sees them.
+pub mod entries;
 /// PURE: which connections of a pod pass without the proxy.
 pub mod exclusions;
 /// PURE: strings and numbers of an object become addresses, ports and names.
@@ -69,7 +71,7 @@ pub use file::FileSource;
 pub use folder_watcher::FolderWatcher;
 pub use index::{Index, IndexConfig};
 pub use kind::ObjectKey;
-pub use kubernetes::KubernetesSource;
+pub use kubernetes::{EntriesSource, KubernetesSource};
 pub use object::Object;
 pub use refusal::Refusal;
 pub use source::{InForce, Source, SourceRefusal, SourceReport, WatchTrouble};

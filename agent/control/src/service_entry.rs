@@ -14,6 +14,8 @@ pub struct ServiceEntry {
     pub metadata: ObjectMeta,
     /// Or which field makes no sense.
     pub(crate) written: Result<Written, Invalid>,
+    /// As it stands there, for whoever writes it.
+    pub(crate) status: Option<Value>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -75,6 +77,10 @@ impl ServiceEntry {
     /// version stays.
     pub(crate) fn read(metadata: ObjectMeta, manifest: &Value) -> Self {
         let written = serde_path_to_error::deserialize(manifest);
-        Self { metadata, written: written.map_err(|e| Invalid::new(e.path(), e.inner())) }
+        Self {
+            metadata,
+            written: written.map_err(|e| Invalid::new(e.path(), e.inner())),
+            status: manifest.get("status").filter(|status| !status.is_null()).cloned(),
+        }
     }
 }

@@ -59,11 +59,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_image_is_replaced_by_the_one_that_is_named() {
+    fn the_image_of_everything_is_replaced_by_the_one_that_is_named() {
         let image = "registry.example.com:5000/m/millstream@sha256:0123";
         let yaml = manifests(Some(image)).unwrap();
-        assert_eq!(yaml.matches("image: ").count(), 1);
-        assert_eq!(yaml.matches(&format!("image: {image}\n")).count(), 1);
+        assert_eq!(yaml.matches("image: ").count(), 2, "the agents' and the controller's");
+        assert_eq!(yaml.matches(&format!("image: {image}\n")).count(), 2);
     }
 
     #[test]
@@ -80,6 +80,11 @@ mod tests {
         let names: Vec<_> = objects.iter().map(name).collect();
         assert_eq!(names[0], "namespace millstream-system");
         assert!(names.contains(&"daemonset millstream-system/millstream".to_owned()), "{names:?}");
+        assert!(
+            names.contains(&"deployment millstream-system/millstream-controller".to_owned()),
+            "{names:?}"
+        );
+        assert!(names.contains(&"lease millstream-system/millstream-controller".to_owned()), "{names:?}");
         assert!(names.contains(&"validatingadmissionpolicy millstream-pods".to_owned()), "{names:?}");
     }
 }

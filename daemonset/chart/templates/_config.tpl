@@ -36,6 +36,24 @@ enrolment:
 {{- include "millstream.section" (list "canary" (list (list "dead-after" .deadAfter))) }}
 {{- end }}
 same-node: {{ .sameNode }}
+outbound-traffic-policy: {{ .outboundTrafficPolicy }}
+{{- with .dns }}
+dns:
+  capture: {{ .capture }}
+  cluster-domain: {{ toJson .clusterDomain }}
+  {{- with include "millstream.set" (list (list "ttl" .ttl)) }}{{ . | trim | nindent 2 }}{{ end }}
+  {{- with .allocation }}
+  allocation:
+    {{- /* To YAML, off is no word. */}}
+    mode: {{ .mode | quote }}
+    {{- with include "millstream.set" (list (list "ipv4" .ipv4) (list "ipv6" .ipv6) (list "quarantine" .quarantine)) }}
+    {{- . | trim | nindent 4 }}
+    {{- end }}
+  {{- end }}
+  {{- with .resolvers }}
+  resolvers: {{ toJson . }}
+  {{- end }}
+{{- end }}
 {{- /* To YAML, off is no word. */}}
 probes: {{ .probes | quote }}
 metrics:

@@ -10,6 +10,17 @@ app.kubernetes.io/name: millstream
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* The same of what is one for the whole cluster; its pods are not agents. */}}
+{{- define "millstream.controllerLabels" -}}
+{{ include "millstream.controllerSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end }}
+
+{{- define "millstream.controllerSelector" -}}
+app.kubernetes.io/name: millstream-controller
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- define "millstream.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}

@@ -16,7 +16,7 @@ const MANIFESTS: &str = include_str!("../../../daemonset/millstream.yaml");
 /// Everything of the chart bears it.
 pub(crate) const OURS: &str = "--selector=app.kubernetes.io/instance=millstream";
 pub(crate) const KINDS: &str = "serviceaccounts,configmaps,clusterroles,clusterrolebindings,roles,rolebindings,\
-    daemonsets,validatingadmissionpolicies,validatingadmissionpolicybindings";
+    daemonsets,deployments.apps,leases.coordination.k8s.io,validatingadmissionpolicies,validatingadmissionpolicybindings";
 
 /// Without a cluster.
 fn helm(args: &[&str]) -> Output {
@@ -88,6 +88,14 @@ fn wrong_values_are_refused_with_a_sentence() {
             "value must be one of 'auto', 'direct', 'wire'",
         ),
         ("an unknown value", "mode=\"closed\"", "additional properties 'mode' not allowed"),
+        ("a mode that is not known", "dns.allocation.mode=\"istio\"", "'recorded', 'off', 'istio-v1'"),
+        ("a name for a name server", "dns.resolvers=[\"ns\"]", "dns.resolvers: \"ns\" is not the address"),
+        (
+            "an address for a network",
+            "dns.allocation.ipv4=\"240.240.0.0\"",
+            "\"240.240.0.0\" is no IPv4 network; write it like 240.240.0.0/16.",
+        ),
+        ("no controller", "controller.replicas=0", "at '/controller/replicas': minimum: got 0, want 1"),
         ("a typing error", "image.tga=\"x\"", "at '/image': additional properties 'tga' not allowed"),
         ("a platform that is not known", "platform=\"windows\"", "'openshift', 'bottlerocket'"),
         ("a port too large", "metrics.port=70000", "at '/metrics/port': maximum: got 70,000, want 65,535"),
@@ -130,7 +138,7 @@ fn wrong_values_are_refused_with_a_sentence() {
 
 #[test]
 fn values_are_where_they_belong() {
-    let cases: [(&str, &[&str], &[&str]); 12] = [
+    let cases: [(&str, &[&str], &[&str]); 15] = [
         ("microk8s", &["platform=\"microk8s\""], &["path: /var/snap/microk8s/current/opt/cni/bin,"]),
         ("k3s", &["platform=\"k3s\""], &["path: /var/lib/rancher/k3s/agent/etc/cni/net.d,"]),
         ("GKE", &["platform=\"gke\""], &["kind: ResourceQuota", "path: /home/kubernetes/bin,"]),
@@ -150,6 +158,24 @@ fn values_are_where_they_belong() {
             "a port is a list of ports",
             &["exclusions.excludeInboundPorts=80"],
             &["exclude-inbound-ports: \"80\""],
+        ),
+        ("nobody allocates", &["dns.allocation.mode=\"off\""], &["\n        mode: \"off\"\n"]),
+        (
+            "all of DNS",
+            &[
+                "dns={\"capture\":false,\"clusterDomain\":\"mesh.example\",\"ttl\":\"5s\",\"resolvers\":[\"192.0.2.53\"],\
+                 \"allocation\":{\"ipv4\":\"240.0.0.0/16\",\"ipv6\":\"fd00::/48\",\"quarantine\":\"2h\"}}",
+            ],
+            &[
+                "\n      dns:\n        capture: false\n        cluster-domain: \"mesh.example\"\n        ttl: \"5s\"\n",
+                "ipv4: \"240.0.0.0/16\"\n          ipv6: \"fd00::/48\"\n          quarantine: \"2h\"\n        \
+                 resolvers: [\"192.0.2.53\"]\n",
+            ],
+        ),
+        (
+            "only what is registered",
+            &["outboundTrafficPolicy=\"REGISTRY_ONLY\""],
+            &["outbound-traffic-policy: REGISTRY_ONLY"],
         ),
         ("off is a word", &["probes=\"off\""], &["probes: \"off\""]),
         ("no metrics", &["metrics.port=0"], &["metrics:\n      port: 0\n"]),
@@ -176,6 +202,7 @@ fn values_are_where_they_belong() {
         ("no plugin", "cni.enabled=false", "cni"),
         ("no metrics", "metrics.port=0", "prometheus.io"),
         ("text in the log", "logJson=false", "--log-json"),
+        ("no controller", "controller.enabled=false", "-controller"),
     ] {
         assert!(defaults.contains(absent), "{name}");
         let rendered = render(&[set]);
@@ -218,6 +245,8 @@ fn an_api_server_takes_it() {
     let installed = ours(&cluster);
     for object in [
         "daemonset.apps/millstream",
+        "deployment.apps/millstream-controller",
+        "lease.coordination.k8s.io/millstream-controller",
         "clusterrole.rbac.authorization.k8s.io/millstream",
         "validatingadmissionpolicy.admissionregistration.k8s.io/millstream-pods",
     ] {

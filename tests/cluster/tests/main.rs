@@ -3,6 +3,7 @@
 
 mod absence;
 mod admission;
+mod allocation;
 mod chart;
 mod clusters;
 mod daemonset;

@@ -24,7 +24,7 @@ use tokio::{
 };
 
 mod relay;
-mod watched;
+pub(crate) mod watched;
 
 use relay::{Relay, Way};
 use watched::{Watched, kubeconfig, kubeconfig_of};

@@ -11,7 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("route", &["model"]),
     ("dns", &["model"]),
     ("control", &["model", "allocation"]),
+    ("controller", &["model", "allocation", "control"]),
     ("capture", &["model", "netns", "abi"]),
     ("proxy", &["model", "netns", "route", "dns", "timeslice"]),
     ("cni", &["model"]),
@@ -43,7 +44,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
         ],
     ),
     ("install", &[]),
-    ("cli", &["app", "install", "model", "capture", "cni", "heap"]),
+    ("cli", &["app", "controller", "install", "model", "capture", "cni", "heap"]),
     ("harness", &["netns"]),
     ("bench", &["harness", "netns", "proxy"]),
     ("cluster", &["harness", "oci"]),

@@ -258,3 +258,92 @@ fn no_host_moves_because_another_came_or_went() {
     let read: Record = serde_json::from_str(&written).unwrap();
     assert_eq!(read.reconcile(&demand, &config, at(9_999)), here, "a node that starts afresh agrees");
 }
+
+fn hosts(record: &Record) -> String {
+    let hosts = record.hosts().map(|(host, recorded)| {
+        let freed = recorded.freed.map(|freed| format!(" freed {}", freed.as_second())).unwrap_or_default();
+        format!("{} {}{freed}", host.name, recorded.ipv4)
+    });
+    hosts.collect::<Vec<_>>().join(", ")
+}
+
+/// `host address` of each, and after `freed` since when it is gone.
+fn record(text: &str) -> Record {
+    let host = |text: &str| {
+        let words: Vec<_> = text.split_whitespace().collect();
+        let mut recorded = serde_json::json!({"ipv4": words[1]});
+        if let Some(freed) = words.get(3) {
+            recorded["freed"] = at(freed.parse().unwrap()).to_string().into();
+        }
+        (format!("shop/{}", words[0]), recorded)
+    };
+    let hosts: serde_json::Map<_, _> = text.split(", ").filter(|text| !text.is_empty()).map(host).collect();
+    serde_json::from_value(serde_json::json!({"version": 1, "hosts": hosts})).unwrap()
+}
+
+#[test]
+fn what_is_written_down_elsewhere_decides() {
+    for (name_, known, written, expected) in [
+        ("nothing known", "", &["a 240.0.0.1"][..], "a 240.0.0.1"),
+        ("the same", "a 240.0.0.1", &["a 240.0.0.1"], "a 240.0.0.1"),
+        ("another", "a 240.0.0.1", &["a 240.0.0.2"], "a 240.0.0.2"),
+        ("of another host", "a 240.0.0.1, c 240.0.0.3", &["b 240.0.0.1"], "b 240.0.0.1, c 240.0.0.3"),
+        ("of a host that is gone", "a 240.0.0.1 freed 5", &["b 240.0.0.1"], "b 240.0.0.1"),
+        ("of two hosts", "", &["b 240.0.0.1", "a 240.0.0.1"], "b 240.0.0.1"),
+        (
+            "exchanged",
+            "a 240.0.0.1, b 240.0.0.2",
+            &["a 240.0.0.2", "b 240.0.0.1"],
+            "a 240.0.0.2, b 240.0.0.1",
+        ),
+    ] {
+        let mut known = record(known);
+        known.adopt(written.iter().map(|text| {
+            let (host, ipv4) = text.split_once(' ').unwrap();
+            (name(host), ipv4.parse().unwrap())
+        }));
+        assert_eq!(hosts(&known), expected, "{name_}");
+    }
+}
+
+#[test]
+fn what_another_knows_of_hosts_that_are_gone_is_taken_along() {
+    for (name, known, other, expected) in [
+        ("gone", "", "a 240.0.0.1 freed 5", "a 240.0.0.1 freed 5"),
+        ("there", "", "a 240.0.0.1", ""),
+        ("back by now", "a 240.0.0.2", "a 240.0.0.1 freed 5", "a 240.0.0.2"),
+        ("somebody else's by now", "b 240.0.0.1", "a 240.0.0.1 freed 5", "b 240.0.0.1"),
+    ] {
+        let mut known = record(known);
+        known.adopt_freed(&record(other));
+        assert_eq!(hosts(&known), expected, "{name}");
+    }
+}
+
+#[test]
+fn of_what_is_gone_the_quarantine_is_passed_on() {
+    let hour = Duration::from_secs(3_600);
+    let known = record(
+        "a 240.0.0.1, b 240.0.0.2 freed 0, c 240.0.0.3 freed 10, d 240.0.0.4 freed 20, e 240.0.0.5 freed 20",
+    );
+    for (name, now, most, expected) in [
+        (
+            "none is over",
+            20,
+            9,
+            "b 240.0.0.2 freed 0, c 240.0.0.3 freed 10, d 240.0.0.4 freed 20, e 240.0.0.5 freed 20",
+        ),
+        ("one is over", HOUR, 9, "c 240.0.0.3 freed 10, d 240.0.0.4 freed 20, e 240.0.0.5 freed 20"),
+        ("too many", 20, 1, "d 240.0.0.4 freed 20"),
+        ("all are over", HOUR + 20, 9, ""),
+    ] {
+        assert_eq!(hosts(&known.in_quarantine(hour, at(now), most)), expected, "{name}");
+    }
+    let mut kept = known.clone();
+    kept.retain(|_| false);
+    assert_eq!(
+        hosts(&kept),
+        hosts(&known).strip_prefix("a 240.0.0.1, ").unwrap(),
+        "only those that are gone"
+    );
+}

@@ -23,6 +23,7 @@ pub struct Allocation {
 pub enum AllocationMode {
     #[default]
     Recorded,
+    Off,
     IstioV1,
 }
 
@@ -37,10 +38,11 @@ impl Allocation {
             .context("dns.allocation")?;
         let mode = match self.mode {
             AllocationMode::Recorded => Mode::Recorded,
+            AllocationMode::Off => Mode::Off,
             AllocationMode::IstioV1 => Mode::IstioV1,
         };
         ensure!(
-            mode == Mode::Recorded || ranges == Ranges::default(),
+            mode != Mode::IstioV1 || ranges == Ranges::default(),
             "dns.allocation: the mode istio-v1 knows no other ranges than 240.240.0.0/16 and 2001:2::/48; leave them out"
         );
         Ok(AllocationConfig { mode, ranges, quarantine: positive(self.quarantine) })

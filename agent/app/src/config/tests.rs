@@ -50,6 +50,7 @@ fn good_files() {
             "selectors",
             "enrolment: {excludeNamespaces: [], enablementSelectors: [{podSelector: {matchLabels: {a: b}}}]}",
         ),
+        ("no-allocation", "dns: {allocation: {mode: off, ipv4: 240.0.0.0/16}}"),
         (
             "limits",
             "limits: {connections: 100, connections-per-pod: 100, buffers: 64Mi, buffers-per-pod: 1048576}",

@@ -69,7 +69,7 @@ pub(super) struct RecordedAddress {
 
 impl HostsEntry {
     pub(super) fn parse(name: ObjectName, entry: &ServiceEntry) -> Result<Self, Invalid> {
-        let ServiceEntry { metadata, written } = entry;
+        let ServiceEntry { metadata, written, status: _ } = entry;
         let Written { spec, status } = written.as_ref().map_err(Clone::clone)?;
         let Some(spec) = spec else { return Err(Invalid::new("spec", "is missing")) };
         let hosts = hosts(spec)?;

@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     backoff::{Backoff, Reached},
     event::{Change, Closed, Outbox, Served},
+    of::Of,
     request::{ANSWER, RequestError},
 };
 use crate::kind::Kind;
@@ -29,8 +30,10 @@ const GROUPS: [&str; 6] = [
     "projectcalico.org",
     "crd.antrea.io",
     "policy.networking.k8s.io",
-    "networking.istio.io",
+    ISTIO,
 ];
+
+pub(super) const ISTIO: &str = "networking.istio.io";
 
 /// Between looks, and as much again at most.
 const LOOK: Duration = Duration::from_secs(30);
@@ -38,6 +41,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Looks for them now and then.
 pub(super) struct Search {
     pub(super) client: Client,
+    pub(super) of: Of,
     pub(super) outbox: Outbox,
     pub(super) reached: Reached,
 }
@@ -77,11 +81,12 @@ impl Search {
     async fn served(&self) -> Result<Served, RequestError> {
         let groups = ask(self.client.list_api_groups()).await?.groups;
         let mut served = Served::new();
-        for name in GROUPS {
+        for name in GROUPS.into_iter().filter(|group| self.of.looks_into(group)) {
             let Some(group) = groups.iter().find(|group| group.name == name) else { continue };
             for version in versions(group) {
                 let resources = ask(self.client.list_api_group_resources(&version)).await?.resources;
-                for (kind, resource) in kinds(&version, &resources) {
+                let kinds = kinds(&version, &resources);
+                for (kind, resource) in kinds.into_iter().filter(|(kind, _)| self.of.includes(*kind)) {
                     served.entry(kind).or_insert(resource);
                 }
             }

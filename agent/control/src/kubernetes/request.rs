@@ -8,10 +8,11 @@ use tokio::time::error::Elapsed;
 use crate::printable::printable;
 
 /// An API server that has not answered for so long will not.
-pub(super) const ANSWER: Duration = Duration::from_secs(30);
+pub const ANSWER: Duration = Duration::from_secs(30);
 
+/// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RequestError {
+pub enum RequestError {
     #[error("the API server has not answered for {} s", ANSWER.as_secs())]
     Silent(#[from] Elapsed),
     #[error(transparent)]
@@ -23,7 +24,8 @@ pub(super) enum RequestError {
 // === impl RequestError ===
 
 impl RequestError {
-    fn status(&self) -> Option<&Status> {
+    /// What the API server answered, if it was one that did.
+    pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Failed(kube::Error::Api(status)) => Some(status),
             _ => None,
@@ -57,7 +59,7 @@ impl RequestError {
     }
 
     /// One line. `needs` says what must be permitted.
-    pub(super) fn explain(&self, needs: &str) -> String {
+    pub fn explain(&self, needs: &str) -> String {
         printable(match self {
             Self::Failed(kube::Error::Api(status)) => explain_status(status, needs),
             Self::Failed(kube::Error::SerdeError(e)) => {

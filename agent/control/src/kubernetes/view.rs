@@ -7,31 +7,28 @@ use std::{
 };
 
 use jiff::Timestamp;
+use kube::api::ApiResource;
 use model::Snapshot;
 
-use super::event::{Change, Topic};
+use super::{
+    event::{Change, Topic},
+    of::Of,
+    seen::SeenEntries,
+};
 use crate::{
+    entries::Entries,
     index::{Index, Parsed},
-    kind::{Kind, PolicyKind},
+    kind::Kind,
     source::{InForce, SourceRefusal, SourceReport, WatchTrouble},
 };
-
-/// Without these there is no cluster.
-pub(super) const ALWAYS: [Topic; 7] = [
-    Topic::Objects(Kind::Namespace),
-    Topic::Objects(Kind::Node),
-    Topic::Objects(Kind::Pod),
-    Topic::Objects(Kind::Service),
-    Topic::Objects(Kind::EndpointSlice),
-    Topic::Objects(Kind::Policy(PolicyKind::Kubernetes)),
-    Topic::Kinds,
-];
 
 pub(super) struct View {
     index: Index,
     watches: BTreeMap<Topic, Watched>,
     /// Whether all that there were at the start have stood once.
     is_synced: bool,
+    /// For whoever writes ServiceEntries.
+    seen: Option<SeenEntries>,
 }
 
 #[derive(Debug)]
@@ -47,9 +44,10 @@ struct Watched {
 // === impl View ===
 
 impl View {
-    pub(super) fn new(index: Index, now: Timestamp) -> Self {
-        let watches = ALWAYS.into_iter().map(|topic| (topic, Watched::begun(now))).collect();
-        Self { index, watches, is_synced: false }
+    pub(super) fn new(of: Of, index: Index, now: Timestamp) -> Self {
+        let watches = of.always().iter().map(|topic| (*topic, Watched::begun(now))).collect();
+        let seen = (of == Of::Entries).then(SeenEntries::default);
+        Self { index, watches, is_synced: false, seen }
     }
 
     /// Before a kind of policies that came later is known, it is taken for the worst. Hosts that are not known yet are
@@ -68,11 +66,15 @@ impl View {
     /// There is no such kind any more.
     pub(super) fn end(&mut self, kind: Kind) {
         self.watches.remove(&Topic::Objects(kind));
+        self.seen.iter_mut().for_each(|seen| seen.end(kind));
         self.index.reset_kind(kind, Vec::new());
     }
 
     pub(super) fn on(&mut self, topic: Topic, change: Change, now: Timestamp) {
         let Some(watched) = self.watches.get_mut(&topic) else { return };
+        if let Some(seen) = &mut self.seen {
+            seen.on(topic, &change);
+        }
         match change {
             Change::Listing => watched.incoming.clear(),
             Change::Page(objects) => {
@@ -108,6 +110,15 @@ impl View {
 
     pub(super) fn snapshot(&self, version: u64) -> Arc<Snapshot> {
         self.index.snapshot(version)
+    }
+
+    /// `None`: this is not what is followed, or not everything has stood once.
+    pub(super) fn entries(&self, resource: Option<ApiResource>) -> Option<Entries> {
+        let seen = self.seen.as_ref().filter(|_| self.is_synced)?;
+        let is_known = |watched: &Watched| watched.synced;
+        // Of a kind that has come, what is there must be known before anything is given.
+        let watched = self.watches.get(&Topic::Objects(Kind::ServiceEntry));
+        watched.is_none_or(is_known).then(|| seen.join(self.index.asked(), resource))
     }
 
     pub(super) fn report(&self) -> SourceReport {

@@ -33,6 +33,8 @@ pub(super) struct Watcher<K, F> {
     pub(super) api: Api<K>,
     pub(super) resource: ApiResource,
     pub(super) read: F,
+    /// Who needs the right to it.
+    pub(super) whose: &'static str,
     pub(super) reached: Reached,
     pub(super) outbox: Outbox,
 }
@@ -143,7 +145,7 @@ where
     fn needs(&self) -> String {
         let ApiResource { plural, group, .. } = &self.resource;
         let resource = if group.is_empty() { plural.clone() } else { format!("{plural}.{group}") };
-        format!("the agent's ClusterRole needs list and watch on {resource}")
+        format!("{} ClusterRole needs list and watch on {resource}", self.whose)
     }
 }
 

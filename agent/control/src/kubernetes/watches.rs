@@ -20,6 +20,7 @@ use super::{
     backoff::Reached,
     event::{Change, Event, Outbox, Served, Topic},
     kinds::{self, Search},
+    of::Of,
     view::View,
     watcher::Watcher,
 };
@@ -32,6 +33,7 @@ use crate::{
 
 pub(super) struct Watches {
     client: Client,
+    of: Of,
     events: mpsc::Sender<Event>,
     tasks: JoinSet<()>,
     running: BTreeMap<Topic, Running>,
@@ -49,20 +51,44 @@ struct Running {
 // === impl Watches ===
 
 impl Watches {
-    pub(super) fn begin(client: Client, events: mpsc::Sender<Event>, reload: mpsc::Receiver<()>) -> Self {
+    pub(super) fn begin(
+        client: Client,
+        of: Of,
+        events: mpsc::Sender<Event>,
+        reload: mpsc::Receiver<()>,
+    ) -> Self {
         let (tasks, running, reached) = (JoinSet::new(), BTreeMap::new(), Reached::default());
-        let mut watches = Self { client, events, tasks, running, reached, begun: 0 };
-        watches.objects(Kind::Namespace, Object::Namespace);
-        watches.objects(Kind::Node, Object::Node);
-        watches.objects(Kind::Pod, Object::Pod);
-        watches.objects(Kind::Service, Object::Service);
-        watches.objects(Kind::EndpointSlice, Object::EndpointSlice);
-        watches.policies(PolicyKind::Kubernetes, kinds::kubernetes());
-        let outbox = watches.outbox(Topic::Kinds);
-        let reached = watches.reached.clone();
-        let search = Search { client: watches.client.clone(), outbox: outbox.clone(), reached };
-        watches.spawn(&outbox, None, search.run(reload));
+        let mut watches = Self { client, of, events, tasks, running, reached, begun: 0 };
+        let mut reload = Some(reload);
+        for topic in of.always() {
+            watches.always(*topic, &mut reload);
+        }
         watches
+    }
+
+    fn always(&mut self, topic: Topic, reload: &mut Option<mpsc::Receiver<()>>) {
+        match topic {
+            Topic::Objects(Kind::Namespace) => self.objects(Kind::Namespace, Object::Namespace),
+            Topic::Objects(Kind::Node) => self.objects(Kind::Node, Object::Node),
+            Topic::Objects(Kind::Pod) => self.objects(Kind::Pod, Object::Pod),
+            Topic::Objects(Kind::Service) => self.objects(Kind::Service, Object::Service),
+            Topic::Objects(Kind::EndpointSlice) => self.objects(Kind::EndpointSlice, Object::EndpointSlice),
+            Topic::Objects(Kind::Policy(kind)) => self.policies(kind, kinds::kubernetes()),
+            // It comes later.
+            Topic::Objects(Kind::ServiceEntry) => {}
+            Topic::Kinds => {
+                let Some(reload) = reload.take() else { return };
+                let outbox = self.outbox(Topic::Kinds);
+                let (client, reached, of) = (self.client.clone(), self.reached.clone(), self.of);
+                let search = Search { client, of, outbox: outbox.clone(), reached };
+                self.spawn(&outbox, None, search.run(reload));
+            }
+        }
+    }
+
+    /// How the kind is asked for, while it is served.
+    pub(super) fn resource(&self, kind: Kind) -> Option<&ApiResource> {
+        self.running.get(&Topic::Objects(kind))?.resource.as_ref()
     }
 
     /// Takes an event to the view, unless it comes from a watch that was ended.
@@ -150,7 +176,8 @@ impl Watches {
     {
         let outbox = self.outbox(Topic::Objects(kind));
         let reached = self.reached.clone();
-        let watcher = Watcher { api, resource: resource.clone(), read, reached, outbox: outbox.clone() };
+        let (whose, outbox_of) = (self.of.whose(), outbox.clone());
+        let watcher = Watcher { api, resource: resource.clone(), read, whose, reached, outbox: outbox_of };
         self.spawn(&outbox, Some(resource), watcher.run());
     }
 

@@ -13,7 +13,7 @@ use super::{
     HostsEntry,
     merge::{Host, Hosts, key},
 };
-use crate::{index::Claim, kind::ObjectKey};
+use crate::{entries::Asked, index::Claim, kind::ObjectKey};
 
 /// By namespace and host.
 #[derive(Default)]
@@ -25,6 +25,38 @@ pub(in crate::index) fn demand(
     claims: &HashMap<Claim, ObjectKey>,
     ranges: &Ranges,
 ) -> Demand {
+    let mut taken = taken(hosts, claims, ranges);
+    for (name, host) in &hosts.hosts {
+        for ip in host.recorded.iter().filter(|ip| ranges.contains(**ip)) {
+            taken.addresses.entry(*ip).or_insert_with(|| Holder::Entry(format!("host {name}")));
+        }
+    }
+    let needy = hosts.hosts.iter().filter(|(_, host)| host.needs_address()).map(|(name, _)| name.clone());
+    Demand { hosts: needy.collect(), taken, is_complete: true }
+}
+
+/// The same for whoever writes the status: what that says is nobody's demand, but the record itself.
+pub(in crate::index) fn asked(
+    hosts: &Hosts<'_>,
+    claims: &HashMap<Claim, ObjectKey>,
+    ranges: &Ranges,
+) -> Asked {
+    let mut asked = Asked { taken: taken(hosts, claims, ranges), ..Asked::default() };
+    for (name, host) in &hosts.hosts {
+        if host.has_none_of_its_own() {
+            asked.hosts.insert(name.clone());
+        }
+        asked.recorded.insert(name.clone(), host.recorded.clone());
+    }
+    for entry in &hosts.entries {
+        let eligible = entry.hosts.iter().filter(|host| entry.is_eligible(host)).cloned().collect();
+        let written = entry.status.iter().map(|status| (status.host.clone(), status.ip)).collect();
+        asked.entries.push((entry.name.clone(), eligible, written));
+    }
+    asked
+}
+
+fn taken(hosts: &Hosts<'_>, claims: &HashMap<Claim, ObjectKey>, ranges: &Ranges) -> Taken {
     let mut taken = Taken::default();
     for entry in &hosts.entries {
         let name = || key(entry).to_string();
@@ -34,11 +66,6 @@ pub(in crate::index) fn demand(
         let networks = entry.networks.iter().filter(|network| ranges.contains(network.address()));
         taken.networks.extend(networks.map(|network| (*network, name())));
     }
-    for (name, host) in &hosts.hosts {
-        for ip in host.recorded.iter().filter(|ip| ranges.contains(**ip)) {
-            taken.addresses.entry(*ip).or_insert_with(|| Holder::Entry(format!("host {name}")));
-        }
-    }
     for (claim, holder) in claims {
         if let Claim::Address(ip) = claim
             && ranges.contains(*ip)
@@ -46,8 +73,7 @@ pub(in crate::index) fn demand(
             taken.addresses.insert(*ip, Holder::Cluster(holder.to_string()));
         }
     }
-    let needy = hosts.hosts.iter().filter(|(_, host)| host.needs_address()).map(|(name, _)| name.clone());
-    Demand { hosts: needy.collect(), taken, is_complete: true }
+    taken
 }
 
 // === impl Allocations ===
@@ -56,7 +82,7 @@ impl Allocations {
     pub(in crate::index) fn of(hosts: &Hosts<'_>, written: &Reconciled, config: &AllocationConfig) -> Self {
         let mut allocations = Self::default();
         match config.mode {
-            Mode::Recorded => allocations.add_recorded(&hosts.hosts, written),
+            Mode::Recorded | Mode::Off => allocations.add_recorded(&hosts.hosts, written),
             Mode::IstioV1 => allocations.add_istio_v1(hosts),
         }
         allocations

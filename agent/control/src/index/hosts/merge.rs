@@ -194,7 +194,12 @@ impl<'a> Hosts<'a> {
 impl Host<'_> {
     /// Whether it is for an allocator to give it one.
     pub(in crate::index) fn needs_address(&self) -> bool {
-        self.is_eligible && self.addresses.is_empty() && self.networks.is_empty() && self.recorded.is_empty()
+        self.has_none_of_its_own() && self.recorded.is_empty()
+    }
+
+    /// Whether an allocator is to see to it that it has one.
+    pub(in crate::index) fn has_none_of_its_own(&self) -> bool {
+        self.is_eligible && self.addresses.is_empty() && self.networks.is_empty()
     }
 }
 

@@ -1,10 +1,13 @@
 use jiff::Timestamp;
 
-use super::{ALWAYS, View};
+use super::View;
 use crate::{
     index::{Index, IndexConfig},
     kind::{Kind, ObjectKey, PolicyKind},
-    kubernetes::event::{Change, Topic},
+    kubernetes::{
+        event::{Change, Topic},
+        of::Of,
+    },
     manifest,
     object::Object,
 };
@@ -17,13 +20,13 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn view() -> View {
-    View::new(Index::new(IndexConfig::default()), at(0))
+    View::new(Of::Agent, Index::new(IndexConfig::default()), at(0))
 }
 
 /// One in which every watch stands, and told nothing.
 fn synced() -> View {
     let mut view = view();
-    for topic in ALWAYS {
+    for topic in Of::Agent.always().iter().copied() {
         view.on(topic, Change::Standing, at(1));
     }
     view
@@ -47,9 +50,9 @@ fn list(objects: Vec<Object>) -> Vec<Change> {
 
 #[test]
 fn nothing_is_concluded_before_every_watch_has_stood() {
-    for missing in ALWAYS {
+    for missing in Of::Agent.always().iter().copied() {
         let mut view = view();
-        for topic in ALWAYS.into_iter().filter(|topic| *topic != missing) {
+        for topic in Of::Agent.always().iter().copied().filter(|topic| *topic != missing) {
             assert!(!view.is_synced(), "{missing} and {topic}");
             view.on(topic, Change::Standing, at(1));
         }
