@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use allocation::{AllocationConfig, Demand, Problem, Reconciled, Record, Taken};
+use allocation::{AllocationConfig, Demand, Problem, Record, Taken};
 use control::entries::{Entries, Entry, Meaning};
 use jiff::Timestamp;
 use model::ObjectName;
@@ -69,6 +69,13 @@ impl Allocator {
         self.adopt(entries);
         let demand = Demand { hosts: self.hosts(entries), taken: entries.taken.clone(), is_complete: true };
         let reconciled = self.record.reconcile(&demand, &self.config, now);
+        let of_host = |problem: &Problem| match problem {
+            Problem::Outranked { host, .. } | Problem::Ipv6Taken { host, .. } => {
+                Some((host.clone(), problem.to_string()))
+            }
+            Problem::Exhausted { .. } | Problem::Overlap { .. } => None,
+        };
+        let problems: BTreeMap<ObjectName, String> = reconciled.problems.iter().filter_map(of_host).collect();
         let mut plan = Plan::default();
         for (name, entry) in &entries.entries {
             let Some(meaning) = &entry.meaning else { continue };
@@ -76,7 +83,7 @@ impl Allocator {
             if let Some(addresses) = draft.addresses() {
                 plan.patches.insert(name.clone(), patch(entry.status.as_ref(), addresses));
             }
-            if let Some(complaint) = draft.complaint(&reconciled, &self.config) {
+            if let Some(complaint) = draft.complaint(&problems, &self.config) {
                 plan.complaints.insert(name.clone(), complaint);
             }
         }
@@ -173,7 +180,11 @@ impl Draft<'_> {
     }
 
     /// Why not all is as its owner may expect.
-    fn complaint(&self, reconciled: &Reconciled, config: &AllocationConfig) -> Option<String> {
+    fn complaint(
+        &self,
+        problems: &BTreeMap<ObjectName, String>,
+        config: &AllocationConfig,
+    ) -> Option<String> {
         let hosts: Vec<_> = self.meaning.eligible.iter().map(|host| (host, self.service(host))).collect();
         for (_, service) in hosts.iter().filter(|(_, service)| self.entries.hosts.contains(service)) {
             if self.given.get(service).is_none_or(|ips| ipv4(ips).is_none()) {
@@ -181,14 +192,8 @@ impl Draft<'_> {
                 return Some(Problem::Exhausted { range, host: service.clone(), others: 0 }.to_string());
             }
         }
-        let is_of = |problem: &&Problem| match problem {
-            Problem::Outranked { host, .. } | Problem::Ipv6Taken { host, .. } => {
-                hosts.iter().any(|(_, service)| service == host)
-            }
-            Problem::Exhausted { .. } | Problem::Overlap { .. } => false,
-        };
-        if let Some(problem) = reconciled.problems.iter().find(is_of) {
-            return Some(problem.to_string());
+        if let Some(problem) = hosts.iter().find_map(|(_, service)| problems.get(service)) {
+            return Some(problem.clone());
         }
         let foreign = |(host, ip): &&(Arc<str>, IpAddr)| {
             self.meaning.eligible.contains(host) && !self.own(host).contains(ip)

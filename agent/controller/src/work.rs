@@ -96,7 +96,7 @@ impl Work {
 
     fn may_give(&mut self, runs: &Runs) -> bool {
         match runs {
-            Runs::No => self.said.retain(|said| !said.starts_with(ISTIOD)),
+            Runs::No => self.say(&[], |said| said.starts_with(ISTIOD)),
             Runs::Unknown => {}
             Runs::Yes(_) => self.say(&[format!("{ISTIOD}{runs}")], |said| said.starts_with(ISTIOD)),
         }
@@ -136,16 +136,26 @@ impl Work {
 
     /// Each line once, until it is not so any more. `among`: which of those that were said it is about.
     fn say(&mut self, lines: &[String], among: impl Fn(&str) -> bool) {
-        for line in lines.iter().filter(|line| !self.said.contains(*line)) {
+        let now: BTreeSet<String> = lines.iter().cloned().collect();
+        let new: Vec<_> = now.difference(&self.said).collect();
+        for line in new.iter().take(LINES_MAX) {
             warn!(problem = line, "Allocation");
         }
-        for past in self.said.iter().filter(|said| among(said) && !lines.contains(said)) {
+        let more = new.len().saturating_sub(LINES_MAX);
+        if 0 < more {
+            warn!(more, "Allocation: more of the same kind");
+        }
+        let past = self.said.iter().filter(|said| among(said) && !now.contains(*said));
+        for past in past.take(LINES_MAX) {
             info!(problem = past, "No longer so");
         }
         self.said.retain(|said| !among(said));
-        self.said.extend(lines.iter().cloned());
+        self.said.extend(now);
     }
 }
+
+/// At once.
+const LINES_MAX: usize = 20;
 
 /// What lines are about.
 const ISTIOD: &str = "standing by: ";
