@@ -3,11 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use harness::{Endpoint, Mode, Pod, Server, Service};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     dns::Names,
     mesh::{Mesh, NAMESPACE, dial, echo},
+    service_entries::record_of,
     steering::wait_for,
 };
 
@@ -156,13 +157,4 @@ fn a_pod_of_two_headless_services_is_the_first_ones_by_name_and_answers_to_both(
     assert!(said.stdout().unwrap().starts_with("db-0:"));
     let record = record_of(&names.mesh, (set.pods[0].v4(), PORT).into());
     assert_eq!(record["dst.service"], "shop/alternative", "{record}");
-}
-
-/// The first that the client's side left.
-#[track_caller]
-fn record_of(mesh: &Mesh, addr: SocketAddr) -> Value {
-    let fits = |record: &Value| record["dst.addr"] == addr.to_string() && record["direction"] == "outbound";
-    let find = || mesh.records().into_iter().find(fits);
-    wait_for(|| find().is_some());
-    find().unwrap()
 }

@@ -95,12 +95,7 @@ fn a_host_without_an_address_is_given_one_and_dialled_by_name() {
     for (family, ip) in ["--ipv4", "--ipv6"].into_iter().zip(addresses) {
         assert_eq!(taker(&names.client, &format!("http://{HOST}/"), &[family]), "outside", "{family}");
         let dialled = SocketAddr::new(ip, PORT);
-        let find = || {
-            let of = |r: &Value| r["dst.addr"] == dialled.to_string() && r["direction"] == "outbound";
-            names.mesh.records().into_iter().find(of)
-        };
-        wait_for(|| find().is_some());
-        let record = find().unwrap();
+        let record = record_of(&names.mesh, dialled);
         assert_eq!(record["dst.service"], *service, "{record}");
         let upstream: SocketAddr = record["upstream.addr"].as_str().unwrap().parse().unwrap();
         assert_eq!(upstream.port(), TARGET, "{record}");
@@ -234,7 +229,7 @@ fn a_network_passes_to_where_it_was_dialled_and_is_the_services() {
     connection.ping("hello").unwrap();
     assert!(names.mesh.is_proxied(local));
     connection.finish().unwrap();
-    let record = only_record(&names.mesh);
+    let record = record_of(&names.mesh, (ip, PORT).into());
     assert_eq!(record["dst.service"], "shop/net.example.com", "{record}");
     assert_eq!(record["upstream.addr"], "198.51.100.77:80", "{record}");
     // A network is no answer.
@@ -314,6 +309,93 @@ fn endpoints_that_are_names_follow_what_dns_says_and_outlive_the_resolver() {
 }
 
 #[test]
+fn a_port_of_any_address_is_the_services_of_an_entry_that_has_none() {
+    let names = Names::new("anyaddress");
+    let outside = names.mesh.node.pod("elsewhere", "outside").start_unannounced().unwrap();
+    let _listening = [PORT, 81].map(|port| echo(&outside, port));
+    write(&names.mesh, NAMESPACE, "any.example.com", &json!({"resolution": "NONE"}));
+    names.wait_for_service("any.example.com");
+    for ip in outside.ips() {
+        for (port, service) in [(PORT, json!("shop/any.example.com")), (81, Value::Null)] {
+            let addr = SocketAddr::new(ip, port);
+            let (mut connection, local) = dial(&names.client, addr, &[]);
+            connection.ping("hello").unwrap();
+            assert!(names.mesh.is_proxied(local), "{addr}");
+            connection.finish().unwrap();
+            let record = record_of(&names.mesh, addr);
+            assert_eq!(
+                (&record["dst.service"], &record["upstream.addr"]),
+                (&service, &json!(addr)),
+                "{record}"
+            );
+        }
+    }
+    let listeners = names.mesh.ask(&["maps", "listeners"]);
+    let row = listeners.as_array().unwrap().iter().find(|row| row["service"] == "any.example.com").unwrap();
+    assert_eq!((&row["address"], &row["kind"]), (&json!("*"), &json!("any-address")), "{row}");
+}
+
+/// A workloadSelector: pods of the entry's namespace, as a Service has them.
+#[test]
+fn an_entry_may_select_pods() {
+    let names = Names::new("selects");
+    let pods = ["red", "blue"].map(|name| {
+        let pod = names.mesh.node.pod(NAMESPACE, name).label("app", "paint").start().unwrap();
+        names.mesh.agent.wait_captured(&pod).unwrap();
+        pod
+    });
+    let _serving = pods.each_ref().map(|pod| pod.serve(Mode::Http, TARGET).unwrap());
+    let spec = json!({"resolution": "STATIC", "workloadSelector": {"labels": {"app": "paint"}}});
+    write(&names.mesh, NAMESPACE, HOST, &spec);
+    assert!(is_allocated(names.address(HOST, "A")));
+    let url = format!("http://{HOST}/");
+    let both = BTreeSet::from(["blue".to_owned(), "red".to_owned()]);
+    let mut takers = BTreeSet::new();
+    // Sooner or later each has its turn.
+    while takers != both {
+        takers.insert(taker(&names.client, &url, &[]));
+        assert!(takers.is_subset(&both), "{takers:?}");
+    }
+    pods[0].label("app", None).unwrap();
+    let select = || {
+        let why = names.mesh.ask(&["why", &names.client.full_name(), &format!("{HOST}:{PORT}")]);
+        why.to_string()
+    };
+    wait_for(|| !select().contains(&pods[0].v4().to_string()));
+    for _ in 0..32 {
+        assert_eq!(taker(&names.client, &url, &[]), "blue");
+    }
+}
+
+/// A Service that is only another name: of a host that the mesh knows, or of one that the resolver does.
+#[test]
+fn an_external_name_leads_to_what_it_names() {
+    let names = Names::new("alias");
+    let outside = names.mesh.stranger("outside");
+    let _serving = outside.serve(Mode::Http, TARGET).unwrap();
+    write(&names.mesh, NAMESPACE, HOST, &to(&[&outside]));
+    let address = names.address(HOST, "A");
+    for (name, target) in [("known", HOST), ("unknown", "www.example.com")] {
+        let service = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"namespace": NAMESPACE, "name": name},
+            "spec": {"type": "ExternalName", "externalName": target},
+        });
+        names.mesh.lab.write_manifest(&format!("service-{name}.yaml"), &service.to_string()).unwrap();
+    }
+    let resolver = names.resolver.v4().into();
+    let ask = |name: &str| names.dig(resolver, &[name, "A"]);
+    wait_for(|| ask("known.shop.svc.cluster.local") == format!("CNAME {HOST}.; A {address}"));
+    assert_eq!(taker(&names.client, "http://known/", &[]), "outside");
+    assert_eq!(
+        ask("unknown.shop.svc.cluster.local"),
+        "NXDOMAIN",
+        "to follow it is for the cluster's resolver"
+    );
+}
+
+#[test]
 fn a_wrong_entry_is_refused_by_name_and_the_last_good_one_stays() {
     let names = Names::new("wrongentry");
     let outside = names.mesh.stranger("outside");
@@ -331,9 +413,9 @@ fn a_wrong_entry_is_refused_by_name_and_the_last_good_one_stays() {
 }
 
 #[track_caller]
-fn only_record(mesh: &Mesh) -> Value {
-    wait_for(|| !mesh.records().is_empty());
-    let mut records = mesh.records();
-    assert_eq!(records.len(), 1, "{records:?}");
-    records.remove(0)
+pub(crate) fn record_of(mesh: &Mesh, addr: SocketAddr) -> Value {
+    let fits = |record: &Value| record["dst.addr"] == addr.to_string() && record["direction"] == "outbound";
+    let find = || mesh.records().into_iter().find(fits);
+    wait_for(|| find().is_some());
+    find().unwrap()
 }

@@ -1,7 +1,7 @@
 //! The resolvers that real programs have, with what the kubelet writes into a pod's `/etc/resolv.conf`: a search list, and
 //! `ndots:5`, so that nearly every name is looked for in the cluster first.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use harness::{Mode, Pod};
 use hickory_resolver::{
@@ -14,6 +14,8 @@ use hickory_resolver::{
 use super::{Names, message};
 
 const PORT: u16 = 8080;
+/// The standard library too, the first time.
+const BUILDING: Duration = Duration::from_secs(300);
 
 /// A service, one of another namespace, and a name outside, as programs spell them; who has each.
 fn spellings(names: &Names, other: [IpAddr; 2]) -> Vec<(&'static str, [IpAddr; 2])> {
@@ -67,12 +69,28 @@ fn the_c_librarys_resolver_finds_names_by_its_search_list() {
 #[ignore = "needs musl-gcc, of Debian's package musl-tools"]
 fn musls_resolver_finds_names_by_its_search_list() {
     let names = Names::new("musl");
-    let program = names.mesh.node.run_dir().with_file_name("getaddrinfo");
-    let program = program.to_str().unwrap();
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/dns/musl.c");
-    names.mesh.node.run(&["musl-gcc", "-static", "-o", program, source]).unwrap().stdout().unwrap();
-    let find = |name: &str| addresses_in(names.client.run(&[program, name]).unwrap().any_stdout());
+    let find = built(&names, &["musl-gcc", "-static"], "musl.c");
     each_finds(&names, "musl's getaddrinfo", find);
+}
+
+/// Without cgo: the one in most images, for they have no C library.
+#[test]
+#[ignore = "needs go"]
+fn gos_resolver_finds_names_by_its_search_list() {
+    let names = Names::new("golang");
+    let find = built(&names, &["env", "CGO_ENABLED=0", "go", "build"], "lookup.go");
+    each_finds(&names, "Go's LookupHost", find);
+}
+
+/// Builds a program that prints what it finds, and runs it in the client's pod.
+fn built(names: &Names, compiler: &[&str], source: &str) -> impl Fn(&str) -> Vec<IpAddr> {
+    let program = names.mesh.node.run_dir().with_file_name("lookup");
+    let program = program.to_str().unwrap().to_owned();
+    let source = format!("{}/lab/dns/{source}", env!("CARGO_MANIFEST_DIR"));
+    let build = [compiler, &["-o", &program, &source]].concat();
+    names.mesh.node.run_for(BUILDING, &build).unwrap().stdout().unwrap();
+    let client = names.client.clone();
+    move |name| addresses_in(client.run(&[&*program, name]).unwrap().any_stdout())
 }
 
 #[test]
