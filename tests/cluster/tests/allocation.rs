@@ -176,7 +176,8 @@ impl Mesh {
 
     fn readiness(&self, port: &str) -> String {
         let (url, place) = (format!("http://127.0.0.1:{port}/readyz"), self.cluster.control());
-        place.run(&["curl", "--silent", "--max-time", "10", &url]).unwrap().any_stdout().to_owned()
+        let asked = place.run(&["curl", "--silent", "--show-error", "--max-time", "10", &url]).unwrap();
+        asked.any_stdout().to_owned()
     }
 }
 
@@ -258,7 +259,7 @@ fn one_of_two_controllers_gives_addresses_and_none_ever_moves() {
     let hosts: Vec<_> = both.iter().map(|pair| pair.split_once(' ').unwrap().0).collect();
     assert_eq!(hosts, ["x.example.com", "x.example.com", "y.example.com", "y.example.com"]);
     for ready in ["15022", "15023"] {
-        mesh.wait("it is ready", || (mesh.readiness(ready) == "ready\n").then_some(()));
+        mesh.wait("it is ready", || (mesh.readiness(ready) == "ready").then_some(()));
     }
     let first = mesh.wait_status("first", |status| status.len() == 2);
     assert_eq!(first[0], "f.example.com 10.9.8.7", "what was written first holds");
