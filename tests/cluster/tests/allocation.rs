@@ -176,7 +176,8 @@ impl Mesh {
 
     fn readiness(&self, port: &str) -> String {
         let (url, place) = (format!("http://127.0.0.1:{port}/readyz"), self.cluster.control());
-        place.run(&["curl", "--silent", "--max-time", "10", &url]).unwrap().any_stdout().to_owned()
+        let asked = place.run(&["curl", "--silent", "--show-error", "--max-time", "10", &url]).unwrap();
+        asked.any_stdout().to_owned()
     }
 }
 
@@ -247,6 +248,9 @@ fn one_of_two_controllers_gives_addresses_and_none_ever_moves() {
     mesh.write_status("istiods", "pilot-discovery", istiods);
     let istiods = ["i.example.com 240.240.0.1", "i.example.com 2001:2::1"];
 
+    mesh.apply("first", "", &by_dns("f.example.com"));
+    mesh.write_status("first", "somebody", r#"{"addresses":[{"value":"10.9.8.7","host":"f.example.com"}]}"#);
+
     let one = mesh.controller("one");
     mesh.wait_holder("one");
     let two = mesh.controller("two");
@@ -255,11 +259,13 @@ fn one_of_two_controllers_gives_addresses_and_none_ever_moves() {
     let hosts: Vec<_> = both.iter().map(|pair| pair.split_once(' ').unwrap().0).collect();
     assert_eq!(hosts, ["x.example.com", "x.example.com", "y.example.com", "y.example.com"]);
     for ready in ["15022", "15023"] {
-        mesh.wait("it is ready", || (mesh.readiness(ready) == "ready\n").then_some(()));
+        mesh.wait("it is ready", || (mesh.readiness(ready) == "ready").then_some(()));
     }
+    let first = mesh.wait_status("first", |status| status.len() == 2);
+    assert_eq!(first[0], "f.example.com 10.9.8.7", "what was written first holds");
     let given = mesh.statuses();
     let names: Vec<_> = given.keys().map(|name| &**name).collect();
-    assert_eq!(names, ["a", "istiods", "two"], "the others are given none");
+    assert_eq!(names, ["a", "first", "istiods", "two"], "the others are given none");
     assert_eq!(given["istiods"], istiods);
 
     // An agent adopts them.
@@ -317,17 +323,10 @@ fn one_of_two_controllers_gives_addresses_and_none_ever_moves() {
         format!("host shop/d.example.com had {}, which ServiceEntry shop/claim claims for itself", ipv4(&d));
     mesh.wait("an Event", || mesh.kubectl(&events).contains(&claimed).then_some(()));
 
-    // What makes no sense harms nobody, and what somebody wrote first holds.
+    // What makes no sense harms nobody.
     mesh.apply("bad", "", "hosts: [7]");
-    mesh.apply(
-        "first",
-        "labels: {networking.istio.io/enable-autoallocate-ip: 'false'}",
-        &by_dns("f.example.com"),
-    );
-    mesh.write_status("first", "somebody", r#"{"addresses":[{"value":"10.9.8.7","host":"f.example.com"}]}"#);
-    mesh.wait_status("first", <[String]>::is_empty);
-    mesh.kubectl(&["label", "serviceentry", "first", "networking.istio.io/enable-autoallocate-ip-", IN_SHOP]);
-    mesh.wait_status("first", has_both);
+    mesh.apply("last", "", &by_dns("last.example.com"));
+    mesh.wait_status("last", has_both);
     assert_eq!(mesh.status("d"), moved);
     assert_eq!(mesh.status("istiods"), istiods);
     assert!(!three.log().contains("panicked"), "{}", three.log());
