@@ -3,6 +3,8 @@
 use std::{
     io::ErrorKind,
     net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -10,7 +12,7 @@ use hickory_resolver::proto::rr::RecordType;
 
 use super::{
     Names, RESOLVERS_OWN, WEB,
-    message::{self, PORT, query, receive},
+    message::{self, PORT, ask, query, receive, told},
 };
 use crate::{
     mesh::{Mesh, NAMESPACE, refused},
@@ -136,6 +138,52 @@ fn a_stuck_agent_is_as_good_as_dead_to_queries() {
     names.mesh.agent.go_on().unwrap();
     names.wait_until_told(&names.of_mesh());
     wait_for(|| super::dig(&open, resolver, &[WEB, "A"]) == names.of_mesh());
+}
+
+#[test]
+fn a_released_pod_asks_its_resolver_and_a_captured_one_the_mesh_again() {
+    let names = Names::new("dnsreleased");
+    for _ in 0..2 {
+        names.all_get(&names.of_mesh(), "captured");
+        names.mesh.label(None);
+        names.mesh.agent.wait_released(&names.client).unwrap();
+        names.all_get(RESOLVERS_OWN, "released");
+        names.mesh.label(Some("ambient"));
+        names.mesh.agent.wait_captured(&names.client).unwrap();
+    }
+}
+
+/// Each is asked once, as no program does: whoever loses one waits in vain.
+#[test]
+fn an_upgrade_loses_no_query() {
+    let mut names = Names::new("dnsupgraded");
+    let (client, resolvers) = (names.client.clone(), names.resolver.ips());
+    let expected: [IpAddr; 2] = [names.web.v4.into(), "192.0.2.80".parse().unwrap()];
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut asked = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                for (name, address) in [WEB, "www.example.com"].into_iter().zip(expected) {
+                    let query = query(asked, name, RecordType::A).to_vec().unwrap();
+                    for resolver in &resolvers {
+                        let reply = ask(&client, *resolver, &query).unwrap();
+                        assert_eq!(told(&reply), Ok(vec![address]), "{name} by {resolver}");
+                    }
+                }
+                asked = asked.wrapping_add(1);
+            }
+            asked
+        });
+        // Nothing fails here before the other thread has been told.
+        let newer = names.mesh.agent.successor("newer");
+        let ended = names.mesh.agent.terminate();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(ended.unwrap().success());
+        // It lives until the last reply is there.
+        let _newer = newer.unwrap();
+        assert!(0 < asking.join().unwrap());
+    });
 }
 
 /// It never comes to the resolver. Over TCP and over IPv6 the pod hears so at once; over IPv4 it waits in vain, for the

@@ -66,8 +66,8 @@ pub(crate) async fn begins(client: &Stream) -> bool {
 
 /// One question, no answer, and no response.
 fn is_query(beginning: &[u8; BEGINNING]) -> bool {
-    let [_, _, _, _, flags, _, questions @ .., _, _, _, _, _, _] = beginning;
-    flags & 0x80 == 0 && *questions == [0, 1]
+    let [_, _, _, _, flags, _, questions_and_answers @ .., _, _, _, _] = beginning;
+    flags & 0x80 == 0 && *questions_and_answers == [0, 1, 0, 0]
 }
 
 pub(crate) async fn serve(addressed: Addressed) -> Result<(), Failure> {
