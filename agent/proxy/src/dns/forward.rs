@@ -36,11 +36,12 @@ async fn ask(shared: &Shared, pod: &OpenPod, query: &Query) -> Result<Vec<u8>, F
     // forge its reply (RFC 5452).
     let from = source(pod, query.client);
     let socket = pod.netns.run(|| socket::query(shared.config.marks, query.resolver, from))??;
-    let socket = UdpSocket::from_std(socket.into())?;
     let mut asked = query.message.clone();
     let [high, low, ..] = getrandom::u32().map_err(io::Error::other)?.to_ne_bytes();
     asked[ID].copy_from_slice(&[high, low]);
-    socket.send(&asked).await?;
+    // At once: a new socket has room for it, and need not first be found writable.
+    socket.send(&asked)?;
+    let socket = UdpSocket::from_std(socket.into())?;
     let id = u16::from_be_bytes([high, low]);
     loop {
         // A refusal is no datagram: `UdpSocket::recv` would not wake for it.
