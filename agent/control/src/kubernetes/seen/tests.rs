@@ -90,7 +90,10 @@ fn who_wrote_its_addresses_is_told_by_its_managed_fields() {
         ("nonsense", by("pilot-discovery", json!([])), false),
     ] {
         let mut view = view();
-        tell(&mut view, list(vec![entry("a", &json!({"hosts": ["a.example.com"]}), &Value::Null, &managers)]));
+        tell(
+            &mut view,
+            list(vec![entry("a", &json!({"hosts": ["a.example.com"]}), &Value::Null, &managers)]),
+        );
         let entries = view.entries(None).unwrap();
         assert_eq!(entries.entries[&ObjectName::new("shop", "a")].is_istiods, expected, "{name}");
     }
