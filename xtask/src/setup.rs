@@ -94,6 +94,7 @@ impl Missing {
             ("nft", "nftables"),
             ("dig", "bind9-dnsutils"),
             ("dnsmasq", "dnsmasq-base"),
+            ("musl-gcc", "musl-tools"),
         ];
         Self {
             compiler: Toolchain::find().is_none(),

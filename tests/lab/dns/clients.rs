@@ -66,7 +66,6 @@ fn the_c_librarys_resolver_finds_names_by_its_search_list() {
 /// Alpine's: of every name it asks for both families at once, and of a search list it gives up at the first failure that
 /// is no denial.
 #[test]
-#[ignore = "needs musl-gcc, of Debian's package musl-tools"]
 fn musls_resolver_finds_names_by_its_search_list() {
     let names = Names::new("musl");
     let find = built(&names, &["musl-gcc", "-static"], "musl.c");
