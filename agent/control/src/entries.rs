@@ -52,8 +52,7 @@ pub struct Meaning {
 /// What the index has to say.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    /// Each with its eligible hosts, and what of its status makes sense.
-    pub(crate) entries: Vec<(ObjectName, Vec<Arc<str>>, Vec<(Arc<str>, IpAddr)>)>,
+    pub(crate) entries: Vec<(ObjectName, Meaning)>,
     pub(crate) hosts: BTreeSet<ObjectName>,
     pub(crate) recorded: BTreeMap<ObjectName, Vec<IpAddr>>,
     pub(crate) taken: Taken,

@@ -81,7 +81,7 @@ impl Allocator {
             let Some(meaning) = &entry.meaning else { continue };
             let draft = Draft { name, entry, meaning, entries, given: &reconciled.addresses };
             if let Some(addresses) = draft.addresses() {
-                plan.patches.insert(name.clone(), patch(entry.status.as_ref(), addresses));
+                plan.patches.insert(name.clone(), patch(entry.status.as_ref(), &addresses));
             }
             if let Some(complaint) = draft.complaint(&problems, &self.config) {
                 plan.complaints.insert(name.clone(), complaint);
@@ -211,7 +211,7 @@ impl Draft<'_> {
 }
 
 /// Puts `addresses` there, if there is still what was there. To the API server, what is missing is null.
-fn patch(status: Option<&Value>, addresses: Value) -> Value {
+fn patch(status: Option<&Value>, addresses: &Value) -> Value {
     match status {
         None => json!([
             {"op": "test", "path": "/status", "value": null},

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::event::{Change, Topic};
 use crate::{
-    entries::{Asked, Entries, Entry, Meaning},
+    entries::{Asked, Entries, Entry},
     kind::Kind,
     object::Object,
 };
@@ -60,9 +60,9 @@ impl SeenEntries {
     pub(super) fn join(&self, asked: Asked, resource: Option<ApiResource>) -> Entries {
         let Asked { entries: meanings, hosts, recorded, mut taken } = asked;
         let mut entries = self.entries.clone();
-        for (name, eligible, written) in meanings {
+        for (name, meaning) in meanings {
             if let Some(entry) = entries.get_mut(&name) {
-                entry.meaning = Some(Meaning { eligible, written });
+                entry.meaning = Some(meaning);
             }
         }
         // Who mends one that makes no sense finds its addresses where they were.

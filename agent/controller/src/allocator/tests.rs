@@ -143,7 +143,7 @@ fn a_patch_tests_what_it_replaces() {
             json!(["/status/addresses", addresses]),
         ),
     ] {
-        let patch = patch(status.as_ref(), addresses.clone());
+        let patch = patch(status.as_ref(), &addresses);
         assert_eq!(patch[0], json!({"op": "test", "path": test[0], "value": test[1]}), "{name}");
         assert_eq!(patch[1], json!({"op": "add", "path": add[0], "value": add[1]}), "{name}");
     }

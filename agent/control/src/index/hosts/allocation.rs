@@ -13,7 +13,11 @@ use super::{
     HostsEntry,
     merge::{Host, Hosts, key},
 };
-use crate::{entries::Asked, index::Claim, kind::ObjectKey};
+use crate::{
+    entries::{Asked, Meaning},
+    index::Claim,
+    kind::ObjectKey,
+};
 
 /// By namespace and host.
 #[derive(Default)]
@@ -51,7 +55,7 @@ pub(in crate::index) fn asked(
     for entry in &hosts.entries {
         let eligible = entry.hosts.iter().filter(|host| entry.is_eligible(host)).cloned().collect();
         let written = entry.status.iter().map(|status| (status.host.clone(), status.ip)).collect();
-        asked.entries.push((entry.name.clone(), eligible, written));
+        asked.entries.push((entry.name.clone(), Meaning { eligible, written }));
     }
     asked
 }

@@ -18,7 +18,7 @@ use crate::{
 
 const ENTRIES: Topic = Topic::Objects(Kind::ServiceEntry);
 
-fn entry(name: &str, spec: Value, status: Value, managers: Value) -> Object {
+fn entry(name: &str, spec: &Value, status: &Value, managers: &Value) -> Object {
     let object = json!({
         "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
         "metadata": {"name": name, "namespace": "shop", "uid": "u", "resourceVersion": "7", "managedFields": managers},
@@ -31,9 +31,9 @@ fn entry(name: &str, spec: Value, status: Value, managers: Value) -> Object {
 fn sound(name: &str) -> Object {
     entry(
         name,
-        json!({"hosts": [format!("{name}.example.com")], "resolution": "DNS"}),
-        Value::Null,
-        json!([]),
+        &json!({"hosts": [format!("{name}.example.com")], "resolution": "DNS"}),
+        &Value::Null,
+        &json!([]),
     )
 }
 
@@ -90,7 +90,10 @@ fn who_wrote_its_addresses_is_told_by_its_managed_fields() {
         ("nonsense", by("pilot-discovery", json!([])), false),
     ] {
         let mut view = view();
-        tell(&mut view, list(vec![entry("a", json!({"hosts": ["a.example.com"]}), Value::Null, managers)]));
+        tell(
+            &mut view,
+            list(vec![entry("a", &json!({"hosts": ["a.example.com"]}), &Value::Null, &managers)]),
+        );
         let entries = view.entries(None).unwrap();
         assert_eq!(entries.entries[&ObjectName::new("shop", "a")].is_istiods, expected, "{name}");
     }
@@ -100,7 +103,7 @@ fn who_wrote_its_addresses_is_told_by_its_managed_fields() {
 fn addresses_of_one_that_makes_no_sense_stay_its() {
     let status = json!({"addresses": [{"value": "240.240.0.7", "host": "a.example.com"}, {"value": 7}, 7]});
     let mut view = view();
-    tell(&mut view, list(vec![entry("a", json!({"hosts": 7}), status.clone(), json!([]))]));
+    tell(&mut view, list(vec![entry("a", &json!({"hosts": 7}), &status, &json!([]))]));
     let entries = view.entries(None).unwrap();
     let seen = &entries.entries[&ObjectName::new("shop", "a")];
     assert_eq!((&seen.meaning, &seen.status), (&None, &Some(status)));
