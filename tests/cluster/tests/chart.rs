@@ -167,8 +167,8 @@ fn values_are_where_they_belong() {
                  \"allocation\":{\"ipv4\":\"240.0.0.0/16\",\"ipv6\":\"fd00::/48\",\"quarantine\":\"2h\"}}",
             ],
             &[
-                "\n      dns:\n        capture: false\n        cluster-domain: \"mesh.example\"\n        ttl: \"5s\"\n",
-                "ipv4: \"240.0.0.0/16\"\n          ipv6: \"fd00::/48\"\n          quarantine: \"2h\"\n        \
+                "\n    dns:\n      capture: false\n      cluster-domain: \"mesh.example\"\n      ttl: \"5s\"\n",
+                "ipv4: \"240.0.0.0/16\"\n        ipv6: \"fd00::/48\"\n        quarantine: \"2h\"\n      \
                  resolvers: [\"192.0.2.53\"]\n",
             ],
         ),
