@@ -3,14 +3,13 @@
 //!
 //! ```text
 //! addresses ─► cache ─┬─► known ──────────────────────────► the addresses
-//!                     └─► not known ─► flight ─► servers ─► one question for all who wait
+//!                     └─► not known ─► flight ─► resolver ─► one question for all who wait
 //! ```
 //!
 //! A flight that had an answer stays, to ask again before its time is over, as long as somebody uses it.
 
 mod cache;
 mod order;
-mod servers;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,6 +20,7 @@ use std::{
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use model::{Discovery, EndpointAddr, NamedEndpoint};
+use resolver::{Family, Outcome, Question, Servers};
 use route::less_loaded;
 use tokio::{
     runtime::Handle,
@@ -28,11 +28,9 @@ use tokio::{
     time::{Instant as Deadline, sleep, sleep_until, timeout},
 };
 
-pub(crate) use self::cache::Family;
 use self::{
-    cache::{Addresses, Cache, Known, Outcome, Question, Refresh},
+    cache::{Addresses, Cache, Known, Refresh},
     order::in_turn,
-    servers::Servers,
 };
 use crate::{failure::Failure, lock::lock, seldom::Seldom};
 
@@ -78,14 +76,6 @@ struct Flight {
     inner: Arc<Inner>,
     question: Question,
     has_landed: bool,
-}
-
-// === impl Family ===
-
-impl Family {
-    pub(crate) fn of(ip: IpAddr) -> Self {
-        if ip.to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
-    }
 }
 
 // === impl Names ===

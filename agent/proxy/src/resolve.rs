@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use model::{Affinity, EndpointAddr, OriginalDst, OutboundPolicy, Pod, PodUid, Service, Snapshot};
+use resolver::Family;
 use route::{Candidates, Client, Journey, Resolution, Via, Way, select, way};
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     connections::Stage,
     failure::Failure,
     lock::lock,
-    names::{Family, Named},
+    names::Named,
     pods::{OpenPod, Presence},
 };
 

@@ -11,7 +11,7 @@ const MAX_LINES: usize = 400;
 
 /// Which of our crates may lean on which. They point one way: nouns, decisions, components, assembly. No
 /// arrow joins two components; they meet in `app`.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("abi", &[]),
     ("verdict", &["abi"]),
     ("model", &[]),
@@ -21,10 +21,11 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("allocation", &["model"]),
     ("route", &["model"]),
     ("dns", &["model"]),
+    ("resolver", &[]),
     ("control", &["model", "allocation"]),
     ("controller", &["model", "allocation", "control"]),
     ("capture", &["model", "netns", "abi"]),
-    ("proxy", &["model", "netns", "route", "dns", "timeslice"]),
+    ("proxy", &["model", "netns", "route", "dns", "resolver", "timeslice"]),
     ("cni", &["model"]),
     (
         "app",

@@ -10,28 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is asked for: the addresses that a name has, of one family.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Question {
-    /// In lower case and without the last dot.
-    pub(crate) host: Arc<str>,
-    pub(crate) family: Family,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Family {
-    V4,
-    V6,
-}
-
-/// What came of asking.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// None where there is no such name, or not in this family.
-    Answered { ips: Vec<IpAddr>, ttl: Duration },
-    /// The resolver did not say; why not.
-    Failed(Arc<str>),
-}
+use resolver::{Outcome, Question};
 
 /// What is known about a question when somebody needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,17 +6,18 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use hickory_resolver::proto::{
+use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{RData, Record, RecordType},
 };
+use resolver::Family;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
     task::JoinSet,
 };
 
-use crate::{lock::lock, names::Family};
+use crate::lock::lock;
 
 /// What it says to a question.
 #[derive(Clone, Debug)]

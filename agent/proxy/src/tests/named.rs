@@ -1,11 +1,11 @@
 //! Services of which only the names of the endpoints are known, with a real name server.
 
-use hickory_resolver::proto::op::ResponseCode;
+use hickory_proto::op::ResponseCode;
 use model::{Discovery, NamedEndpoint, OutboundPolicy};
+use resolver::Family;
 use tokio::net::TcpListener;
 
 use super::{name_server::*, *};
-use crate::names::Family;
 
 const HOST: &str = "api.test";
 /// Nobody listens there, and who connects is refused at once.

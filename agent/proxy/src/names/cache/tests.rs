@@ -1,3 +1,5 @@
+use resolver::Family;
+
 use super::*;
 
 const API: &str = "api.test";

@@ -1,13 +1,16 @@
 //! The name servers: those of the configuration, or else those of the agent's `/etc/resolv.conf`.
 //!
 //! They are asked from the agent's own network namespace, in which all its threads are but for the moment in which one
-//! opens a socket of a pod.
+//! opens a socket of a pod. A crate of its own, so that the library, which is generic, is compiled for size: a question is
+//! seldom, for the proxy remembers the answers.
+
+mod question;
 
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -26,14 +29,13 @@ use hickory_resolver::{
     system_conf::parse_resolv_conf,
 };
 
-use super::cache::{Family, Outcome, Question};
-use crate::lock::lock;
+pub use self::question::{Family, Outcome, Question};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Whom to ask.
 #[derive(Debug)]
-pub(super) struct Servers {
+pub struct Servers {
     /// None: those of `/etc/resolv.conf`.
     given: Vec<SocketAddr>,
     ready: Mutex<Option<Ready>>,
@@ -51,11 +53,16 @@ struct Ready {
 // === impl Servers ===
 
 impl Servers {
-    pub(super) fn new(given: Vec<SocketAddr>) -> Self {
+    /// `given` are asked; where there are none, those of `/etc/resolv.conf`.
+    pub fn new(given: Vec<SocketAddr>) -> Self {
         Self { given, ready: Mutex::default() }
     }
 
-    pub(super) async fn ask(&self, question: &Question) -> Outcome {
+    /// It takes as long as the name servers do, some seconds at most if none answers.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn ask(&self, question: &Question) -> Outcome {
         let (resolver, names) = match self.ready() {
             Ok(Ready { resolver, names, .. }) => (resolver, names),
             Err(because) => return Outcome::Failed(because.into()),
@@ -83,14 +90,15 @@ impl Servers {
         }
     }
 
-    /// For messages.
-    pub(super) fn names(&self) -> Arc<str> {
+    /// Who they are, for messages.
+    pub fn names(&self) -> Arc<str> {
         self.ready().map_or_else(Into::into, |ready| ready.names)
     }
 
     /// Made anew when `/etc/resolv.conf` has changed.
     fn ready(&self) -> Result<Ready, String> {
-        let mut ready = lock(&self.ready);
+        // A panic elsewhere leaves what was ready as good as it was.
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let resolv_conf = if self.given.is_empty() { read(Path::new(RESOLV_CONF))? } else { Vec::new() };
         if let Some(ready) = ready.as_ref().filter(|ready| ready.resolv_conf == resolv_conf) {
             return Ok(ready.clone());
