@@ -2,12 +2,13 @@
 
 use std::{net::TcpListener, os::fd::AsFd};
 
-use abi::{AddressKey, PodEntry, RawListenerKey, limit, name};
-use aya::maps::{HashMap, Map, MapData, SockHash};
+use abi::{AddressKey, PodEntry, RawListenerKey, RegistryKey, limit, name};
+use aya::maps::{HashMap, LpmTrie, Map, MapData, SockHash, lpm_trie::Key};
 use harness::Node;
 
 use crate::{
     mesh::{Mesh, NAMESPACE, assert_same, dial, echo, fingerprint},
+    registry::{Outcome, dialled},
     steering::wait_for,
 };
 
@@ -22,6 +23,7 @@ enum Filled {
     Addresses(HashMap<MapData, AddressKey, u8>),
     /// With the socket that is in all its slots.
     Listeners(SockHash<MapData, RawListenerKey>, TcpListener),
+    Registry(LpmTrie<MapData, RegistryKey, u8>),
 }
 
 #[test]
@@ -60,6 +62,27 @@ fn a_pod_for_which_a_map_has_no_room_fails_by_name_and_is_captured_when_there_is
     }
 }
 
+/// The proxy does, and the kernel again once all that is registered has room.
+#[test]
+fn a_full_registry_refuses_nobody_what_is_registered_and_lets_nobody_pass() {
+    let mesh = Mesh::labelled("fullregistry");
+    let (client, server) = (mesh.pod("client"), mesh.pod("server"));
+    let unknown = mesh.node.pod("elsewhere", "unknown").start_unannounced().unwrap();
+    let _listening = [&server, &unknown].map(|pod| echo(pod, 7));
+    let stuffing = Stuffing::of(&mesh.node, name::REGISTRY);
+    let policy = Some("REGISTRY_ONLY");
+    mesh.lab.annotate_namespace(NAMESPACE, "millstream.dev/outbound-traffic-policy", policy).unwrap();
+    let refused = || dialled(&mesh, &client, (unknown.v4(), 7).into());
+    wait_for(|| refused() == Outcome::RefusedByTheProxy);
+    assert!(mesh.agent.log().unwrap().contains("map REGISTRY is full"));
+    assert_eq!(dialled(&mesh, &client, (server.v4(), 7).into()), Outcome::Passes);
+    drop(stuffing);
+    // It is tried again when the cluster changes.
+    let _another = mesh.pod("another");
+    wait_for(|| refused() == Outcome::RefusedInTheKernel);
+    assert_eq!(dialled(&mesh, &client, (server.v4(), 7).into()), Outcome::Passes);
+}
+
 // === impl Stuffing ===
 
 impl Stuffing {
@@ -69,6 +92,7 @@ impl Stuffing {
         let map = match map {
             name::PODS => Filled::Pods(Map::HashMap(data).try_into().unwrap()),
             name::ADDRESSES => Filled::Addresses(Map::HashMap(data).try_into().unwrap()),
+            name::REGISTRY => Filled::Registry(Map::LpmTrie(data).try_into().unwrap()),
             _ => Filled::Listeners(
                 Map::SockHash(data).try_into().unwrap(),
                 TcpListener::bind("127.0.0.1:0").unwrap(),
@@ -90,16 +114,24 @@ impl Stuffing {
         let inserted = match &mut self.map {
             Filled::Pods(map) => map.insert(
                 key,
-                PodEntry { open_when_agent_down: 0, excludes: 0, captures_dns: 0, reserved: [0; 5] },
+                PodEntry {
+                    open_when_agent_down: 0,
+                    excludes: 0,
+                    captures_dns: 0,
+                    registry_only: 0,
+                    reserved: [0; 4],
+                },
                 0,
             ),
             Filled::Addresses(map) => map.insert(address(key), 1, 0),
             Filled::Listeners(map, socket) => map.insert(listener(key), socket.as_fd(), 0),
+            Filled::Registry(map) => map.insert(&nonsense(key), 1, 0),
         };
         match inserted {
             Ok(()) => true,
             Err(error) => {
-                assert!(format!("{error:?}").contains("ArgumentListTooLong"), "{error:?}");
+                let said = format!("{error:?}");
+                assert!(said.contains("ArgumentListTooLong") || said.contains("StorageFull"), "{said}");
                 false
             }
         }
@@ -113,6 +145,7 @@ impl Drop for Stuffing {
                 Filled::Pods(map) => map.remove(&key),
                 Filled::Addresses(map) => map.remove(&address(key)),
                 Filled::Listeners(map, _) => map.remove(&listener(key)),
+                Filled::Registry(map) => map.remove(&nonsense(key)),
             };
             // The maps go with the lab in any case.
             drop(removed);
@@ -122,6 +155,13 @@ impl Drop for Stuffing {
 
 fn address(netns_cookie: u64) -> AddressKey {
     AddressKey { netns_cookie, address: [0; 16] }
+}
+
+/// No agent writes, nor clears away, what is neither address nor port.
+fn nonsense(key: u64) -> Key<RegistryKey> {
+    let mut value = [0; 16];
+    value[..8].copy_from_slice(&key.to_be_bytes());
+    Key::new(RegistryKey::FIXED_BITS + RegistryKey::VALUE_BITS, RegistryKey { kind: 99, value })
 }
 
 fn listener(netns_cookie: u64) -> RawListenerKey {

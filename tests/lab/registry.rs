@@ -2,9 +2,10 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
 };
 
+use Outcome::{Passes, RefusedByTheProxy, RefusedInTheKernel};
 use harness::{Mode, Pod};
 use serde_json::{Value, json};
 
@@ -16,13 +17,32 @@ use crate::{
 
 const POLICY: &str = "millstream.dev/outbound-traffic-policy";
 
-/// Whether it comes through; if not, it is reset, and its record says why.
+/// What became of a connection.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Outcome {
+    Passes,
+    /// By `connect(2)`, and counted.
+    RefusedInTheKernel,
+    /// Reset, and its record says why.
+    RefusedByTheProxy,
+}
+
 #[track_caller]
-fn passes(mesh: &Mesh, client: &Pod, addr: SocketAddr) -> bool {
-    let before = mesh.ended("not-registered");
-    let passes = is_answered(client, addr);
-    wait_for(|| passes || mesh.ended("not-registered") == before + 1);
-    passes
+pub(crate) fn dialled(mesh: &Mesh, client: &Pod, addr: SocketAddr) -> Outcome {
+    let by_proxy = || mesh.ended("not-registered");
+    let in_kernel = || mesh.counted("connect", "refused: not registered, REGISTRY_ONLY");
+    let (proxy_before, kernel_before) = (by_proxy(), in_kernel());
+    if is_answered(client, addr) {
+        return Passes;
+    }
+    if in_kernel() == kernel_before + 1 {
+        let refused = connect(client, addr).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{addr}");
+        assert_eq!(by_proxy(), proxy_before, "{addr}");
+        return RefusedInTheKernel;
+    }
+    wait_for(|| by_proxy() == proxy_before + 1);
+    RefusedByTheProxy
 }
 
 fn is_answered(client: &Pod, addr: SocketAddr) -> bool {
@@ -41,23 +61,20 @@ fn registry_only_refuses_what_no_service_has_and_lets_all_else_pass() {
         (mesh.pod("near"), mesh.node.pod("elsewhere", "unknown").start_unannounced().unwrap());
     let (listed, behind) =
         (mesh.stranger("listed"), mesh.node.pod("elsewhere", "behind").start_unannounced().unwrap());
-    let _listening = [&near, &unknown, &listed, &behind].map(|pod| echo(pod, 7));
+    let theirs = mesh.node.pod("elsewhere", "theirs").start_unannounced().unwrap();
+    let _listening = [&near, &unknown, &listed, &behind, &theirs].map(|pod| echo(pod, 7));
+    let _anywhere = echo(&unknown, 4040);
     let service =
         mesh.lab.service(NAMESPACE, "near").port("echo", 80, 7_u16).endpoints(&[&near]).apply().unwrap();
-    let entry = json!({
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "ServiceEntry",
-        "metadata": {"namespace": NAMESPACE, "name": "behind"},
-        "spec": {
-            "hosts": ["behind.example.com"],
-            "addresses": behind.ips(),
-            "ports": [{"number": 7, "name": "tcp", "protocol": "TCP"}],
-            "resolution": "NONE",
-        },
-    });
-    mesh.lab.write_manifest("entry.yaml", &entry.to_string()).unwrap();
+    write_entry(&mesh, "behind", NAMESPACE, &behind.ips(), 7);
+    write_entry(&mesh, "anywhere", NAMESPACE, &[], 4040);
+    write_entry(&mesh, "theirs", "elsewhere", &theirs.ips(), 7);
     let known = || mesh.agent.json(&["services"]).unwrap().to_string();
-    wait_for(|| known().contains("behind.example.com") && known().contains("near"));
+    wait_for(|| {
+        ["behind.example", "anywhere.example", "theirs.example", "near"]
+            .iter()
+            .all(|name| known().contains(name))
+    });
     let reaches_unknown = || is_answered(&client, (unknown.v4(), 7).into());
     for (policy, is_open) in [
         (Some("REGISTRY_ONLY"), false),
@@ -70,14 +87,21 @@ fn registry_only_refuses_what_no_service_has_and_lets_all_else_pass() {
         for family in 0..2 {
             let ip = |pod: &Pod| pod.ips()[family];
             let vip: SocketAddr = if family == 0 { service.v4_addr(80) } else { service.v6_addr(80) };
+            let otherwise = |refused| if is_open { Passes } else { refused };
             for (case, addr, expected) in [
-                ("an unknown address", SocketAddr::new(ip(&unknown), 7), is_open),
-                ("a service", vip, true),
-                ("a pod of the mesh", SocketAddr::new(ip(&near), 7), true),
-                ("a pod outside, which is known", SocketAddr::new(ip(&listed), 7), true),
-                ("the address of a ServiceEntry", SocketAddr::new(ip(&behind), 7), true),
+                ("an unknown address", SocketAddr::new(ip(&unknown), 7), otherwise(RefusedInTheKernel)),
+                ("a service", vip, Passes),
+                ("a pod of the mesh", SocketAddr::new(ip(&near), 7), Passes),
+                ("a pod outside, which is known", SocketAddr::new(ip(&listed), 7), Passes),
+                ("the address of a ServiceEntry", SocketAddr::new(ip(&behind), 7), Passes),
+                ("a port of every address", SocketAddr::new(ip(&unknown), 4040), Passes),
+                (
+                    "what is registered for others",
+                    SocketAddr::new(ip(&theirs), 7),
+                    otherwise(RefusedByTheProxy),
+                ),
             ] {
-                assert_eq!(passes(&mesh, &client, addr), expected, "{policy:?}: {case}, {addr}");
+                assert_eq!(dialled(&mesh, &client, addr), expected, "{policy:?}: {case}, {addr}");
             }
         }
     }
@@ -85,7 +109,13 @@ fn registry_only_refuses_what_no_service_has_and_lets_all_else_pass() {
     assert_eq!(why()["verdict"], "proxied", "{}", why());
     mesh.lab.annotate_namespace(NAMESPACE, POLICY, Some("REGISTRY_ONLY")).unwrap();
     wait_for(|| why()["verdict"] == "refused");
-    assert!(why().to_string().contains("REGISTRY_ONLY"), "{}", why());
+    for said in
+        ["refused with ECONNREFUSED", "REGISTRY has no", "the outbound traffic policy is REGISTRY_ONLY"]
+    {
+        assert!(why().to_string().contains(said), "{said}: {}", why());
+    }
+    let pods = mesh.ask(&["pods"]).to_string();
+    assert!(pods.contains("refused: not registered, REGISTRY_ONLY"), "{pods}");
     let refused =
         |record: &Value| record["reason"] == "not-registered" && record.get("dst.service").is_none();
     assert!(mesh.records().iter().any(refused), "no record");
@@ -105,10 +135,65 @@ fn the_namespace_overrules_the_configuration_and_others_are_not_touched() {
     connection.ping("hello").unwrap();
     assert!(mesh.is_proxied(local));
     for ip in unknown.ips() {
-        assert!(!passes(&mesh, &client, (ip, 7).into()), "{ip}");
+        assert_eq!(dialled(&mesh, &client, (ip, 7).into()), RefusedInTheKernel, "{ip}");
     }
     // What cannot be read opens nothing that was closed.
     mesh.lab.annotate_namespace(NAMESPACE, POLICY, Some("EVERYTHING")).unwrap();
     wait_for(|| mesh.ask(&["status"]).to_string().contains("EVERYTHING"));
-    assert!(!passes(&mesh, &client, (unknown.v4(), 7).into()));
+    assert_eq!(dialled(&mesh, &client, (unknown.v4(), 7).into()), RefusedInTheKernel);
+}
+
+/// Nobody learns of an address that the kernel would still refuse.
+#[test]
+fn what_has_just_been_registered_can_be_dialled_at_once() {
+    let mesh = Mesh::configured("registrynew", "outbound-traffic-policy: REGISTRY_ONLY");
+    let client = mesh.pod("client");
+    let known = |host: &str| mesh.agent.json(&["services"]).unwrap().to_string().contains(host);
+    for round in 0..5 {
+        let name = format!("new{round}");
+        let behind = mesh.node.pod("elsewhere", &name).start_unannounced().unwrap();
+        let _listening = echo(&behind, 7);
+        assert_eq!(dialled(&mesh, &client, (behind.v4(), 7).into()), RefusedInTheKernel, "{name}");
+        write_entry(&mesh, &name, NAMESPACE, &behind.ips(), 7);
+        wait_for(|| known(&format!("{name}.example.com")));
+        for ip in behind.ips() {
+            assert_eq!(dialled(&mesh, &client, (ip, 7).into()), Passes, "{name}: {ip}");
+        }
+    }
+}
+
+/// The next agent finds what this one has left, and the cluster as it is by then.
+#[test]
+fn a_restarted_agent_refuses_what_is_not_registered_any_more() {
+    let mut mesh = Mesh::configured("registryagain", "outbound-traffic-policy: REGISTRY_ONLY");
+    let client = mesh.pod("client");
+    let behind = mesh.node.pod("elsewhere", "behind").start_unannounced().unwrap();
+    let _listening = echo(&behind, 7);
+    write_entry(&mesh, "behind", NAMESPACE, &behind.ips(), 7);
+    let addr = SocketAddr::from((behind.v4(), 7));
+    wait_for(|| is_answered(&client, addr));
+    mesh.agent.kill().unwrap();
+    mesh.lab.remove_manifest("behind.yaml").unwrap();
+    mesh.agent.launch().unwrap();
+    wait_for(|| connect(&client, addr).is_err());
+    assert_eq!(dialled(&mesh, &client, addr), RefusedInTheKernel);
+    write_entry(&mesh, "behind", NAMESPACE, &behind.ips(), 7);
+    wait_for(|| is_answered(&client, addr));
+}
+
+/// Its host is `NAME.example.com`; without addresses it has the port of every address.
+fn write_entry(mesh: &Mesh, name: &str, namespace: &str, addresses: &[IpAddr], port: u16) {
+    let entry = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {
+            "hosts": [format!("{name}.example.com")],
+            "addresses": addresses,
+            "exportTo": ["."],
+            "ports": [{"number": port, "name": "tcp", "protocol": "TCP"}],
+            "resolution": "NONE",
+        },
+    });
+    mesh.lab.write_manifest(&format!("{name}.yaml"), &entry.to_string()).unwrap();
 }

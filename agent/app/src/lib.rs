@@ -38,6 +38,7 @@ mod older;
 pub mod pods;
 pub mod probes;
 mod redirection;
+mod registry;
 pub mod run_dir;
 mod socket;
 pub mod source;

@@ -109,6 +109,9 @@ fn cause(counter: Counter) -> &'static str {
         Counter::GuardDroppedForeign | Counter::GuardDroppedForwarded => {
             "a container or VM inside the pod; label the pod istio.io/dataplane-mode=none if it needs them"
         }
+        Counter::ConnectRefusedNotRegistered => {
+            "a ServiceEntry makes an address known; the policy is millstream.dev/outbound-traffic-policy"
+        }
         Counter::GuardDroppedAgentDown => "sent past the connect hook while no agent answered",
         Counter::GuardDroppedNoEthernet => "a tunnel of the pod; exclude what goes through it",
         Counter::GuardDroppedUnreadable => "a fragment, or more IPv6 headers than anybody needs",

@@ -12,7 +12,7 @@ use std::{
 };
 
 use abi::Slot;
-use model::{Exclusions, ObjectName, PodUid, WhenAgentDown};
+use model::{Exclusions, ObjectName, OutboundPolicy, PodUid, WhenAgentDown};
 use netns::Netns;
 use nix::sys::{
     socket::{
@@ -103,6 +103,7 @@ async fn capture_and_dial(config: &Config) -> Result<Song, Dead> {
         netns,
         when_agent_down: WhenAgentDown::Closed,
         captures_dns: false,
+        outbound_policy: OutboundPolicy::AllowAny,
         exclusions: Exclusions::default(),
     };
     let perch = Perch::default();

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use model::{Exclusion, ExclusionList, Exclusions, WhenAgentDown};
+use model::{Exclusion, ExclusionList, Exclusions, OutboundPolicy, WhenAgentDown};
 
 use crate::{Family, Steering, collision::Neighbours, exclusions, sysctl};
 
@@ -58,6 +58,7 @@ pub struct Desired {
 pub struct Terms {
     pub when_agent_down: WhenAgentDown,
     pub captures_dns: bool,
+    pub outbound_policy: OutboundPolicy,
     /// The lists of exclusions that are in force.
     pub excludes: BTreeSet<ExclusionList>,
 }
@@ -71,13 +72,9 @@ impl Actual {
     }
 }
 
-/// What the namespace should look like, given what it has and the addresses that Kubernetes knows of.
-pub fn desire(
-    actual: &Actual,
-    pod_ips: &[IpAddr],
-    (when_agent_down, captures_dns): (WhenAgentDown, bool),
-    excluded: &Exclusions,
-) -> Desired {
+/// What the namespace should look like, given what it has and the addresses that Kubernetes knows of. Which lists of
+/// exclusions are in force follows from what is `excluded`.
+pub fn desire(actual: &Actual, pod_ips: &[IpAddr], terms: &Terms, excluded: &Exclusions) -> Desired {
     let sysctls = sysctl::wanted(actual.interfaces.values())
         .into_iter()
         .filter(|(name, _)| actual.sysctls.contains_key(name))
@@ -91,7 +88,7 @@ pub fn desire(
         .filter_map(|family| Some((family, source(family, &actual.assigned, pod_ips)?)))
         .collect();
     let exclusions = exclusions::entries(excluded);
-    let entry = Terms { when_agent_down, captures_dns, excludes: exclusions::lists(&exclusions) };
+    let entry = Terms { excludes: exclusions::lists(&exclusions), ..terms.clone() };
     Desired { sysctls, own, families, guards: actual.interfaces.clone(), exclusions, entry }
 }
 

@@ -4,17 +4,19 @@ use std::{fmt, net::IpAddr, os::fd::BorrowedFd};
 
 use abi::{AddressKey, AgentEntry, Counter, ListenerKey, PodEntry, RawListenerKey, Slot, limit, name};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SockHash};
-use model::{ExclusionList, WhenAgentDown};
+use model::{ExclusionList, OutboundPolicy, WhenAgentDown};
 
 use crate::{Error, Pins, desired::Terms};
 
 mod exclusions;
 mod probes;
+mod registry;
 mod stops;
 
 pub use self::{
     exclusions::{ExclusionMap, list_of},
     probes::ProbeMaps,
+    registry::RegistryMap,
     stops::{StopMap, Stops},
 };
 
@@ -22,6 +24,7 @@ pub struct Maps {
     pods: HashMap<MapData, u64, PodEntry>,
     addresses: HashMap<MapData, AddressKey, u8>,
     pub exclusions: ExclusionMap,
+    pub registry: RegistryMap,
     listeners: SockHash<MapData, RawListenerKey>,
     agents: HashMap<MapData, u64, AgentEntry>,
     counters: PerCpuArray<MapData, u64>,
@@ -45,6 +48,7 @@ impl Maps {
                 .try_into()
                 .map_err(|e| typed(name::ADDRESSES, e))?,
             exclusions: ExclusionMap::new(open(name::EXCLUSIONS)?).map_err(|e| typed(name::EXCLUSIONS, e))?,
+            registry: RegistryMap::new(open(name::REGISTRY)?).map_err(|e| typed(name::REGISTRY, e))?,
             listeners: Map::SockHash(open(name::LISTENERS)?)
                 .try_into()
                 .map_err(|e| typed(name::LISTENERS, e))?,
@@ -167,6 +171,7 @@ impl Maps {
             (name::PODS, self.pods.keys().count(), limit::PODS),
             (name::ADDRESSES, self.addresses.keys().count(), limit::ADDRESSES),
             (name::EXCLUSIONS, self.exclusions.count(), limit::EXCLUSIONS),
+            (name::REGISTRY, self.registry.count(), limit::REGISTRY),
             (name::LISTENERS, self.listeners.keys().count(), limit::LISTENERS),
             (name::AGENTS, self.agents.keys().count(), limit::AGENTS),
             (name::PROBERS, self.probes.probers(), limit::PROBERS),
@@ -185,18 +190,27 @@ fn terms(entry: PodEntry) -> Terms {
     let when_agent_down =
         if entry.open_when_agent_down == 1 { WhenAgentDown::Open } else { WhenAgentDown::Closed };
     let has = |list: &ExclusionList| entry.has(exclusions::to_abi(*list));
-    let captures_dns = entry.captures_dns == 1;
-    Terms { when_agent_down, captures_dns, excludes: ExclusionList::ALL.into_iter().filter(has).collect() }
+    let outbound_policy = match entry.registry_only {
+        1 => OutboundPolicy::RegistryOnly,
+        _ => OutboundPolicy::AllowAny,
+    };
+    Terms {
+        when_agent_down,
+        captures_dns: entry.captures_dns == 1,
+        outbound_policy,
+        excludes: ExclusionList::ALL.into_iter().filter(has).collect(),
+    }
 }
 
 /// As the programs read it.
 pub fn pod_entry(terms: &Terms) -> PodEntry {
-    let Terms { when_agent_down, captures_dns, excludes } = terms;
+    let Terms { when_agent_down, captures_dns, outbound_policy, excludes } = terms;
     PodEntry {
         open_when_agent_down: u8::from(*when_agent_down == WhenAgentDown::Open),
         excludes: excludes.iter().fold(0, |bits, list| bits | exclusions::to_abi(*list).bit()),
         captures_dns: u8::from(*captures_dns),
-        reserved: [0; 5],
+        registry_only: u8::from(*outbound_policy == OutboundPolicy::RegistryOnly),
+        reserved: [0; 4],
     }
 }
 

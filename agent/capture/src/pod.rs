@@ -4,13 +4,13 @@ mod apply;
 mod meet;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
     sync::Mutex,
 };
 
 use abi::{Prober, Slot};
-use model::PodUid;
+use model::{PodUid, Registered};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -210,6 +210,15 @@ impl Capture {
         self.with_programs(|programs| programs.set_probers(probers))
     }
 
+    /// What somebody in the mesh has, for pods that may dial nothing else; `None` while there are no such pods.
+    ///
+    /// # Errors
+    ///
+    /// Then the kernel refuses nobody for it; the proxy, which decides in any case, still does.
+    pub fn set_registry(&self, registered: Option<&HashSet<Registered>>) -> Result<(), Error> {
+        self.with_maps(|maps| maps.registry.set(registered))
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -282,7 +291,7 @@ impl Capture {
             // A kernel without sock_diag, for one: it captures as well, and tells less.
             debug!(pod = %spec.name, error = %e, "Cannot look at what else is in the pod");
         }
-        let desired = desire(&actual, &spec.ips, (spec.when_agent_down, spec.captures_dns), &spec.exclusions);
+        let desired = desire(&actual, &spec.ips, &spec.terms(), &spec.exclusions);
         Ok((actual, desired))
     }
 }

@@ -17,7 +17,7 @@ use aya::{
         tc::{SchedClassifierLinkId, TcAttachOptions},
     },
 };
-use model::Marks;
+use model::{Marks, OutboundPolicy};
 use netns::Netns;
 
 use crate::{
@@ -28,10 +28,11 @@ use crate::{
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
 
 /// The maps that all instances of a node share.
-const SHARED: [&str; 13] = [
+const SHARED: [&str; 14] = [
     name::PODS,
     name::ADDRESSES,
     name::EXCLUSIONS,
+    name::REGISTRY,
     name::LISTENERS,
     name::AGENTS,
     name::PULSE,
@@ -238,8 +239,12 @@ impl Loader {
 fn refuse_meanwhile(config: &Config, maps: &mut Maps) -> Result<(), Error> {
     let (entries, _) = Journal::new(&config.journal).all();
     entries.iter().try_for_each(|entry| {
-        let terms =
-            Terms { when_agent_down: entry.when_agent_down, captures_dns: false, excludes: BTreeSet::new() };
+        let terms = Terms {
+            when_agent_down: entry.when_agent_down,
+            captures_dns: false,
+            outbound_policy: OutboundPolicy::AllowAny,
+            excludes: BTreeSet::new(),
+        };
         maps.set_pod(entry.netns_cookie, &terms)
     })
 }

@@ -1,10 +1,12 @@
 //! What capture works on: a pod, and the listeners that somebody else opens in it.
 
-use std::{net::IpAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use abi::Slot;
-use model::{Exclusions, ObjectName, PodUid, WhenAgentDown};
+use model::{Exclusions, ObjectName, OutboundPolicy, PodUid, WhenAgentDown};
 use netns::Netns;
+
+use crate::desired::Terms;
 
 /// A pod to be captured.
 #[derive(Clone, Debug)]
@@ -17,8 +19,24 @@ pub struct PodSpec {
     pub when_agent_down: WhenAgentDown,
     /// Whether its DNS queries are captured, too.
     pub captures_dns: bool,
+    /// What becomes of its connections to what nobody in the mesh has.
+    pub outbound_policy: OutboundPolicy,
     /// Those of the node and those of the pod.
     pub exclusions: Exclusions,
+}
+
+// === impl PodSpec ===
+
+impl PodSpec {
+    /// But for the lists of exclusions.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms {
+            when_agent_down: self.when_agent_down,
+            captures_dns: self.captures_dns,
+            outbound_policy: self.outbound_policy,
+            excludes: BTreeSet::new(),
+        }
+    }
 }
 
 /// A listening socket of the proxy inside the pod's namespace.

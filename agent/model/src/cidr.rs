@@ -72,6 +72,14 @@ impl Cidr {
     }
 }
 
+impl From<IpAddr> for Cidr {
+    /// The network that is this one address.
+    fn from(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, length: Self::bits(address) }
+    }
+}
+
 impl FromStr for Cidr {
     type Err = CidrError;
 

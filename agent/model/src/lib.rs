@@ -11,6 +11,7 @@ pub mod exclusions;
 pub mod marks;
 pub mod name;
 pub mod pod;
+pub mod registered;
 pub mod service;
 pub mod snapshot;
 
@@ -21,6 +22,7 @@ pub use exclusions::{Excluded, Exclusion, ExclusionList, Exclusions, Origin, Por
 pub use marks::Marks;
 pub use name::{ObjectName, PodUid};
 pub use pod::{Enrolment, ExistingConnections, OutboundPolicy, Pod, PodDns, Uncaptured, WhenAgentDown};
+pub use registered::Registered;
 pub use service::{
     Affinity, Discovery, Endpoint, EndpointState, NamedEndpoint, Registry, Service, ServicePort, Visibility,
 };

@@ -1,12 +1,12 @@
 //! The immutable view of the cluster that every component reads.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use crate::{Allocation, Enrolment, ObjectName, Pod, PodUid, Service, Uncaptured, WhenAgentDown};
+use crate::{Allocation, Enrolment, ObjectName, Pod, PodUid, Registered, Service, Uncaptured, WhenAgentDown};
 
 mod addresses;
 mod names;
@@ -112,6 +112,12 @@ impl Snapshot {
     /// resolution `NONE` without addresses and endpoints.
     pub fn services_of_any_address(&self, port: u16) -> impl Iterator<Item = &Arc<Service>> {
         self.services_named(self.addresses.any_address(port))
+    }
+
+    /// All that somebody in the mesh has: what is not among it, is nobody's to any pod.
+    pub fn registered(&self) -> HashSet<Registered> {
+        let pods = self.pod_by_ip.keys().map(|ip| Registered::Addresses((*ip).into()));
+        self.addresses.registered().chain(pods).collect()
     }
 
     fn services_named<'a>(&'a self, names: &'a [ObjectName]) -> impl Iterator<Item = &'a Arc<Service>> {

@@ -8,6 +8,7 @@ mod counter;
 mod exclusion;
 mod maps;
 mod probe;
+mod registry;
 
 pub use address::{AddressKey, LOOPBACK_IFINDEX, mapped};
 pub use counter::Counter;
@@ -16,6 +17,7 @@ pub use exclusion::{ExclusionKey, ExclusionList};
 pub use maps::RawListenerKey;
 pub use maps::{AdmittedKey, AgentEntry, Instance, ListenerKey, PodEntry, Slot, StopKey, limit, name};
 pub use probe::{ProbeKey, Prober, ProberKey};
+pub use registry::RegistryKey;
 
 /// The version of this crate's layouts. It is part of the path of the pinned maps.
 pub const VERSION: u32 = 5;

@@ -14,6 +14,9 @@ pub mod name {
     /// [`ListenerKey`](super::ListenerKey) → the proxy's listening socket. The kernel empties a slot when its
     /// socket closes, however the process died: an empty slot *is* "agent dead".
     pub const LISTENERS: &str = "LISTENERS";
+    /// [`RegistryKey`](crate::RegistryKey) → 1: what somebody in the mesh has. Filled only while a pod of the node may dial
+    /// nothing else, and to be asked only if [`RegistryKey::COMPLETE`](crate::RegistryKey::COMPLETE) is there.
+    pub const REGISTRY: &str = "REGISTRY";
     /// cgroup id → [`AgentEntry`](super::AgentEntry): processes whose connections are the agent's own.
     pub const AGENTS: &str = "AGENTS";
     /// 0 → until when the agent counts as alive, in nanoseconds of `CLOCK_MONOTONIC`. The agent puts it off while its
@@ -58,6 +61,9 @@ pub mod limit {
     pub const ADDRESSES: u32 = 16 * PODS;
     /// A handful of networks and ports a pod. They take memory only where they are.
     pub const EXCLUSIONS: u32 = 16 * PODS;
+    /// Addresses of services, of their endpoints, and of pods. They take memory only where they are; beyond this the proxy
+    /// alone decides.
+    pub const REGISTRY: u32 = 256 * 1024;
     /// Of each family two listeners a pod, and a socket for DNS.
     pub const LISTENERS: u32 = 6 * PODS;
     /// The old and the new agent of an upgrade, and room.
@@ -84,7 +90,9 @@ pub struct PodEntry {
     pub excludes: u8,
     /// 1: its DNS queries go to the proxy.
     pub captures_dns: u8,
-    pub reserved: [u8; 5],
+    /// 1: it may dial only what the registry knows.
+    pub registry_only: u8,
+    pub reserved: [u8; 4],
 }
 
 const _: () = assert!(size_of::<PodEntry>() == 8);

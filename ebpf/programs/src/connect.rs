@@ -1,8 +1,9 @@
-//! `cgroup/connect4` and `connect6`: marks the sockets of captured pods before their SYN is routed.
+//! `cgroup/connect4` and `connect6`: marks the sockets of captured pods before their SYN is routed, and refuses at once
+//! what would come to nothing.
 //!
 //! An `AF_INET6` socket that dials `::ffff:a.b.c.d` runs only `connect6`, so that hook sees IPv4 too.
 
-use abi::{Counter, ExclusionList, Instance, ListenerKey, PodEntry, Slot, mapped};
+use abi::{Counter, DNS_PORT, ExclusionList, Instance, ListenerKey, PodEntry, Slot, mapped};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock_addr,
@@ -16,17 +17,23 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::warn;
 use verdict::{
-    connect::{Facts, Verdict, decide},
+    connect::{Facts, Verdict, decide, refuses_query},
     probe::is_by_prober,
 };
 
-use crate::{count::count, maps, prober::Current};
+use crate::{
+    count::{count, count_stop},
+    maps,
+    prober::Current,
+};
 
 // include/uapi/asm-generic/socket.h, linux/net.h, linux/in.h, asm-generic/errno.h
 const SOL_SOCKET: i32 = 1;
 const SO_MARK: i32 = 36;
 const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
 const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
 const IPPROTO_MPTCP: u32 = 262;
 const ECONNREFUSED: i32 = 111;
 
@@ -34,13 +41,14 @@ const ECONNREFUSED: i32 = 111;
 const PASS: i32 = 1;
 const REFUSE: i32 = 0;
 
-/// One `connect(2)` of a TCP socket.
+/// One `connect(2)`.
 struct Call<'a> {
     ctx: &'a SockAddrContext,
     netns_cookie: u64,
     address: [u8; 16],
     port: u16,
-    outbound: Slot,
+    /// Where the proxy would take it.
+    slot: Slot,
 }
 
 #[cgroup_sock_addr(connect4)]
@@ -59,21 +67,26 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn connect(ctx: &SockAddrContext, address: [u8; 16]) -> i32 {
-    if !is_tcp(ctx.sock_addr) {
+    // SAFETY: the context is the hook's, and the field is in its ABI: two bytes in network byte order.
+    let port = u16::from_be(unsafe { (*ctx.sock_addr).user_port } as u16);
+    let is_query = is_udp(ctx.sock_addr) && port == DNS_PORT;
+    if !is_query && !is_tcp(ctx.sock_addr) {
         return PASS;
     }
     // SAFETY: the helper takes this hook's context.
     let netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    let outbound =
+        if address.starts_with(&mapped([0; 4])[..12]) { Slot::OutboundV4 } else { Slot::OutboundV6 };
+    if is_query {
+        let call = Call { ctx, netns_cookie, address, port, slot: outbound.dns() };
+        return if refuses_query(&call) { call.refuse(Counter::ConnectRefusedAgentDown) } else { PASS };
+    }
     let on_node = maps::instance().is_some_and(|node| node.netns_cookie == netns_cookie);
     if is_by_prober(&Current { on_node }) {
         // SAFETY: as above. `probe` hears of the same socket in a moment.
         maps::begin_dialling(unsafe { bpf_get_socket_cookie(ctx.as_ptr()) });
     }
-    let outbound =
-        if address.starts_with(&mapped([0; 4])[..12]) { Slot::OutboundV4 } else { Slot::OutboundV6 };
-    // SAFETY: the context is the hook's, and the field is in its ABI: two bytes in network byte order.
-    let port = u16::from_be(unsafe { (*ctx.sock_addr).user_port } as u16);
-    let call = Call { ctx, netns_cookie, address, port, outbound };
+    let call = Call { ctx, netns_cookie, address, port, slot: outbound };
     match decide(&call) {
         Verdict::NotCaptured => PASS,
         Verdict::Pass(counter) => {
@@ -86,7 +99,7 @@ fn connect(ctx: &SockAddrContext, address: [u8; 16]) -> i32 {
             PASS
         }
         Verdict::Capture => call.capture(),
-        Verdict::Refuse => call.refuse(Counter::ConnectRefusedAgentDown),
+        Verdict::Refuse(counter) => call.refuse(counter),
     }
 }
 
@@ -145,7 +158,10 @@ impl Call<'_> {
 
     #[inline(always)]
     fn refuse(&self, counter: Counter) -> i32 {
-        count(counter);
+        match counter {
+            Counter::ConnectRefusedNotRegistered => count_stop(self.netns_cookie, counter),
+            _ => count(counter),
+        }
         // SAFETY: cgroup hooks may set what the system call returns (Linux 5.18).
         unsafe { bpf_set_retval(-ECONNREFUSED) };
         REFUSE
@@ -185,8 +201,18 @@ impl Facts for Call<'_> {
     }
 
     #[inline(always)]
+    fn to_dns_port(&self) -> bool {
+        self.port == DNS_PORT
+    }
+
+    #[inline(always)]
+    fn is_unregistered(&self) -> bool {
+        maps::is_unregistered(self.address, self.port)
+    }
+
+    #[inline(always)]
     fn listening(&self) -> bool {
-        maps::is_listening(&ListenerKey { netns_cookie: self.netns_cookie, slot: self.outbound, reserved: 0 })
+        maps::is_listening(&ListenerKey { netns_cookie: self.netns_cookie, slot: self.slot, reserved: 0 })
     }
 }
 
@@ -195,6 +221,13 @@ fn is_tcp(sock_addr: *const bpf_sock_addr) -> bool {
     // SAFETY: the context is the hook's, and the fields are in its ABI.
     let (kind, protocol) = unsafe { ((*sock_addr).type_, (*sock_addr).protocol) };
     kind == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+}
+
+#[inline(always)]
+fn is_udp(sock_addr: *const bpf_sock_addr) -> bool {
+    // SAFETY: as above.
+    let (kind, protocol) = unsafe { ((*sock_addr).type_, (*sock_addr).protocol) };
+    kind == SOCK_DGRAM && protocol == IPPROTO_UDP
 }
 
 /// Four words in network byte order, as the kernel's contexts hold IPv6 addresses.

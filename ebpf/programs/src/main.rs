@@ -2,7 +2,7 @@
 //!
 //! | program | hook | serves | maps |
 //! | --- | --- | --- | --- |
-//! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE PROBERS DIALLING |
+//! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS EXCLUSIONS REGISTRY LISTENERS PULSE PROBERS DIALLING STOPS |
 //! | `steer` | sk_lookup, one instance for each pod's network namespace | one pod | PODS ADDRESSES EXCLUSIONS LISTENERS PULSE PROBES |
 //! | `guard` | TCX egress, one instance for each interface of a pod but lo | one pod | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE ADMITTED STOPS |
 //! | `backstop` | TCX ingress, one instance for the node's end of each | one pod | PODS ADMITTED STOPS |

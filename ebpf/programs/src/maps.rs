@@ -2,7 +2,7 @@
 
 use abi::{
     AddressKey, AdmittedKey, AgentEntry, ExclusionKey, ExclusionList, Instance, ListenerKey, PodEntry,
-    ProbeKey, Prober, ProberKey, StopKey, limit,
+    ProbeKey, Prober, ProberKey, RegistryKey, StopKey, limit,
 };
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release},
@@ -18,6 +18,9 @@ static ADDRESSES: HashMap<AddressKey, u8> = HashMap::with_max_entries(limit::ADD
 
 #[map]
 static EXCLUSIONS: LpmTrie<ExclusionKey, u8> = LpmTrie::with_max_entries(limit::EXCLUSIONS, 0);
+
+#[map]
+static REGISTRY: LpmTrie<RegistryKey, u8> = LpmTrie::with_max_entries(limit::REGISTRY, 0);
 
 #[map]
 pub(crate) static LISTENERS: SockHash<ListenerKey> = SockHash::with_max_entries(limit::LISTENERS, 0);
@@ -95,6 +98,20 @@ fn is_port_excluded(netns_cookie: u64, by: ExclusionList, port: u16) -> bool {
 #[inline(always)]
 fn is_on_list(key: ExclusionKey) -> bool {
     EXCLUSIONS.get(&Key::new(ExclusionKey::FIXED_BITS + ExclusionKey::VALUE_BITS, key)).is_some()
+}
+
+/// Nobody in the mesh has the address, nor the port of every address. Where the map does not hold all that it should, that
+/// is for the proxy to say.
+#[inline(always)]
+pub(crate) fn is_unregistered(address: [u8; 16], port: u16) -> bool {
+    is_registered(RegistryKey::COMPLETE)
+        && !is_registered(RegistryKey::of_address(address))
+        && !is_registered(RegistryKey::of_port(port))
+}
+
+#[inline(always)]
+fn is_registered(key: RegistryKey) -> bool {
+    REGISTRY.get(&Key::new(RegistryKey::FIXED_BITS + RegistryKey::VALUE_BITS, key)).is_some()
 }
 
 #[inline(always)]

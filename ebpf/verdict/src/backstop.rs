@@ -56,7 +56,8 @@ mod tests {
                 open_when_agent_down: 0,
                 excludes: 0,
                 captures_dns: 1,
-                reserved: [0; 5],
+                registry_only: 0,
+                reserved: [0; 4],
             })
         }
     }

@@ -118,8 +118,7 @@ fn asks(facts: &impl Facts) -> Verdict {
     if !facts.is_ours() || facts.is_forwarded() {
         return Verdict::Pass(Counter::GuardForwardedQuery);
     }
-    // Also where nobody answers and the pod is closed: then `steer` refuses. The pod hears of it at once over IPv6; over
-    // IPv4 the kernel sends no ICMP message from an address that is not its own.
+    // Also where nobody answers and the pod is closed: then `steer` refuses, if `connect` has not done so before.
     if facts.is_ethernet() { Verdict::Turn } else { Verdict::Pass(Counter::GuardStuckQuery) }
 }
 

@@ -29,6 +29,7 @@ use crate::{
     pods::PhaseBoard,
     probes,
     redirection::Redirection,
+    registry::Registry,
     run_dir::AgentFile,
     socket,
     tenure::{Draining, Tenure},
@@ -76,20 +77,22 @@ impl Work {
         let mut programs = Programs::attach(&capture_config)?;
         programs.add_agent(own_cgroup)?;
         programs.forward_logs()?;
+        let pulse = Pulse::open(&capture_config.pins)?;
+        let capture = Arc::new(Capture::new(capture_config, programs)?);
+        let registry = Registry { node: node.clone(), capture: capture.clone(), tenure: tenure.clone() };
+        let snapshots = registry.precede(snapshots);
 
         let proxy_config = config.proxy(files)?;
         let connections = proxy_config.limits.connections;
         let proxy = Proxy::new(proxy_config, node.clone(), snapshots.clone())
             .context("start the threads of the proxy")?;
         // Before the first listener is in its slot: without a pulse, nobody would be steered to it.
-        let pulse = Pulse::open(&capture_config.pins)?;
         canary::start(&proxy, pulse, positive(config.canary.dead_after), tenure.clone())?;
         let board = PhaseBoard::new();
         let (enrolled, are_enrolled) = watch::channel(false);
         let (leaving, is_leaving) = watch::channel(None);
         let (late, are_late) = watch::channel(BTreeSet::new());
         let (arrive, arrivals) = mpsc::channel(QUEUE);
-        let capture = Arc::new(Capture::new(capture_config, programs)?);
         let probes = probes::start(capture.clone(), config.probes, tenure.clone())?;
         let enroller = Enroller {
             node: node.clone(),

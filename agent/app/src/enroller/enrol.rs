@@ -94,6 +94,7 @@ impl Work {
             netns,
             when_agent_down: pod.when_agent_down,
             captures_dns: pod.dns.captured,
+            outbound_policy: pod.outbound_policy,
             exclusions: pod.exclusions.clone(),
         })
     }
@@ -105,6 +106,7 @@ impl Work {
                 && spec.ips == pod.ips
                 && spec.when_agent_down == pod.when_agent_down
                 && spec.captures_dns == pod.dns.captured
+                && spec.outbound_policy == pod.outbound_policy
                 && spec.exclusions == pod.exclusions
                 && *existing_connections == pod.existing_connections
         })

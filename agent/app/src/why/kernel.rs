@@ -8,7 +8,7 @@ use capture::{
     change::look,
     desired::{Actual, Terms},
     journal::{Entry, Journal},
-    maps::{Maps, Stops},
+    maps::{Maps, RegistryMap, Stops},
     plan::Change,
 };
 use model::PodUid;
@@ -35,6 +35,7 @@ pub struct Kernel {
     /// Connections that are older than the capture; `None` where that cannot be told.
     pub(super) older: Option<usize>,
     pub(super) stops: Stops,
+    pub(super) registry: RegistryMap,
 }
 
 // === impl Kernel ===
@@ -74,6 +75,7 @@ impl Kernel {
                 Some(older) => older::count(older).await,
                 None => None,
             },
+            registry: maps.registry,
         }))
     }
 }

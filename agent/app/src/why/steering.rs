@@ -8,6 +8,7 @@ use capture::{
     collision::Rule,
     maps::{list_of, pod_entry},
 };
+use route::Refusal;
 use verdict::connect;
 
 use super::{Facts, Kernel, Story, exclusion, routing::proxied};
@@ -82,6 +83,14 @@ impl connect::Facts for Call<'_> {
         exclusion::entry(self.kernel, list_of(by), self.destination).is_some()
     }
 
+    fn to_dns_port(&self) -> bool {
+        self.destination.port() == abi::DNS_PORT
+    }
+
+    fn is_unregistered(&self) -> bool {
+        self.kernel.registry.is_unregistered(self.destination)
+    }
+
     fn listening(&self) -> bool {
         self.kernel.life == Life::Alive && self.kernel.listeners.contains(&self.slot())
     }
@@ -114,7 +123,13 @@ pub(super) fn steer(
             story.tell("connect", counter.name(), evidence);
             (Verdict::Direct, format!("goes direct: excluded by {origin}"))
         }
-        connect::Verdict::Refuse => {
+        connect::Verdict::Refuse(Counter::ConnectRefusedNotRegistered) => {
+            let ip = destination.ip();
+            story.tell("connect", "refused with ECONNREFUSED", format!("{pods}; REGISTRY has no {ip}"));
+            let because = Refusal::NotRegistered;
+            (Verdict::Refused, format!("is refused: {because}"))
+        }
+        connect::Verdict::Refuse(_) => {
             story.tell("connect", "refused with ECONNREFUSED", format!("{pods}; {}", call.absence()));
             let because = if call.is_off_lo() {
                 "the pod's lo has no IPv6, so the proxy cannot take it (sysctl net.ipv6.conf.lo.disable_ipv6)"

@@ -1,12 +1,21 @@
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
-use model::{Exclusions, WhenAgentDown};
+use model::{Exclusions, OutboundPolicy, WhenAgentDown};
 
-use super::{Actual, desire};
+use super::{Actual, Terms, desire};
 use crate::Family;
 
 fn ips(list: &[&str]) -> Vec<IpAddr> {
     list.iter().map(|ip| ip.parse().unwrap()).collect()
+}
+
+fn terms(when_agent_down: WhenAgentDown) -> Terms {
+    Terms {
+        when_agent_down,
+        captures_dns: true,
+        outbound_policy: OutboundPolicy::AllowAny,
+        excludes: BTreeSet::new(),
+    }
 }
 
 #[test]
@@ -38,7 +47,7 @@ fn each_family_turns_with_the_pods_own_source() {
         ("nothing to turn without an address", &["127.0.0.1"], &["192.0.2.7"], None, None),
     ] {
         let actual = Actual { assigned: ips(assigned), ..Actual::default() };
-        let desired = desire(&actual, &ips(pod_ips), (WhenAgentDown::Closed, true), &Exclusions::default());
+        let desired = desire(&actual, &ips(pod_ips), &terms(WhenAgentDown::Closed), &Exclusions::default());
         let source = |family| desired.families.get(&family).map(ToString::to_string);
         assert_eq!(source(Family::V4).as_deref(), v4, "{case}");
         assert_eq!(source(Family::V6).as_deref(), v6, "{case}");
@@ -49,7 +58,7 @@ fn each_family_turns_with_the_pods_own_source() {
 fn a_family_that_lo_does_not_have_is_not_turned() {
     let assigned = ips(&["127.0.0.1", "192.0.2.7", "2001:db8::7"]);
     let actual = Actual { assigned, not_on_lo: [Family::V6].into(), ..Actual::default() };
-    let desired = desire(&actual, &[], (WhenAgentDown::Closed, true), &Exclusions::default());
+    let desired = desire(&actual, &[], &terms(WhenAgentDown::Closed), &Exclusions::default());
     assert_eq!(desired.families.into_keys().collect::<Vec<_>>(), [Family::V4]);
 }
 
@@ -59,7 +68,7 @@ fn own_addresses_are_all_but_loopback() {
     let desired = desire(
         &Actual { assigned, ..Actual::default() },
         &[],
-        (WhenAgentDown::Open, true),
+        &terms(WhenAgentDown::Open),
         &Exclusions::default(),
     );
     assert_eq!(desired.own, ips(&["192.0.2.7", "198.51.100.1", "fe80::1"]).into_iter().collect());

@@ -64,7 +64,7 @@ impl fmt::Debug for ExclusionMap {
 }
 
 /// A trie says `ENOSPC`, where other maps say `E2BIG`.
-fn is_full(e: &io::Error) -> bool {
+pub(super) fn is_full(e: &io::Error) -> bool {
     e.raw_os_error() == Some(libc::ENOSPC)
 }
 

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use model::{
-    Exclusion, ExclusionList, Exclusions, Origin,
+    Exclusion, ExclusionList, Exclusions, Origin, OutboundPolicy,
     WhenAgentDown::{self, Closed, Open},
 };
 
@@ -44,11 +44,16 @@ fn captured() -> Actual {
 }
 
 fn desired() -> Desired {
-    desire(&fresh(), &[ip("192.0.2.7")], (Closed, true), &Exclusions::default())
+    desire(&fresh(), &[ip("192.0.2.7")], &terms(Closed, &[]), &Exclusions::default())
 }
 
 fn terms(when_agent_down: WhenAgentDown, excludes: &[ExclusionList]) -> Terms {
-    Terms { when_agent_down, captures_dns: true, excludes: excludes.iter().copied().collect() }
+    Terms {
+        when_agent_down,
+        captures_dns: true,
+        outbound_policy: OutboundPolicy::AllowAny,
+        excludes: excludes.iter().copied().collect(),
+    }
 }
 
 #[test]
@@ -186,7 +191,7 @@ fn exclusions_change_without_a_gap() {
         ),
         ("adopted", with(Some(&[OutboundPorts]), &[http]), excluded(OutboundPorts, "80"), vec![]),
     ] {
-        let desired = desire(&actual, &[ip("192.0.2.7")], (Closed, true), &desired);
+        let desired = desire(&actual, &[ip("192.0.2.7")], &terms(Closed, &[]), &desired);
         assert_eq!(plan(&actual, &desired), steps, "{case}");
     }
 }

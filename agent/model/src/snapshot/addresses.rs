@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use crate::{Cidr, ObjectName, Registry, Service};
+use crate::{Cidr, ObjectName, Registered, Registry, Service};
 
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Addresses {
@@ -37,6 +37,14 @@ impl Addresses {
 
     pub(super) fn any_address(&self, port: u16) -> &[ObjectName] {
         self.any_address.get(&port).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn registered(&self) -> impl Iterator<Item = Registered> {
+        let Self { services, networks, lengths: _, headless, any_address } = self;
+        let endpoints = headless.keys().map(SocketAddr::ip);
+        let addresses = services.keys().copied().chain(endpoints).map(Cidr::from);
+        let ports = any_address.keys().copied().map(Registered::Port);
+        addresses.chain(networks.keys().copied()).map(Registered::Addresses).chain(ports)
     }
 
     pub(super) fn add(&mut self, service: &Service) {

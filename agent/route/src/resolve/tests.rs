@@ -1,8 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
 use model::{
-    Affinity, Enrolment, Exclusions, ExistingConnections, PodUid, SnapshotBuilder, Uncaptured, Visibility,
-    WhenAgentDown,
+    Affinity, Enrolment, Exclusions, ExistingConnections, PodUid, Registered, SnapshotBuilder, Uncaptured,
+    Visibility, WhenAgentDown,
 };
 
 use super::*;
@@ -293,6 +293,45 @@ fn serializes_names_not_whole_objects() {
         (&barred["service"], &barred["because"]),
         (&serde_json::Value::Null, &"not-registered".into())
     );
+}
+
+/// So the kernel may refuse it before anybody is asked.
+#[test]
+fn what_the_registry_does_not_know_is_refused_whatever_the_port_and_whoever_asks() {
+    let snapshot = registry();
+    let registered = snapshot.registered();
+    let knows = |dialled: SocketAddr| {
+        registered.iter().any(|one| match one {
+            Registered::Addresses(network) => network.contains(dialled.ip()),
+            Registered::Port(port) => *port == dialled.port(),
+        })
+    };
+    let (mut known, mut unknown) = (0, 0);
+    for ip in registered.iter().filter_map(|one| match one {
+        Registered::Addresses(network) => Some(network.address()),
+        Registered::Port(_) => None,
+    }) {
+        let beside = match ip {
+            IpAddr::V4(v4) => IpAddr::from((v4.to_bits() ^ 1 << 8).to_be_bytes()),
+            IpAddr::V6(v6) => IpAddr::from((v6.to_bits() ^ 1 << 64).to_be_bytes()),
+        };
+        for dialled in [80, 443, 5432, 9418].into_iter().flat_map(|port| [(ip, port), (beside, port)]) {
+            let dialled = SocketAddr::from(dialled);
+            if knows(dialled) {
+                known += 1;
+                continue;
+            }
+            unknown += 1;
+            for namespace in ["shop", "other"] {
+                let client = Client { namespace, outbound_policy: OutboundPolicy::RegistryOnly, ..SHOP };
+                let resolution = resolve(&snapshot, client, OriginalDst(dialled));
+                let is_refused =
+                    matches!(resolution, Resolution::Refuse { because: Refusal::NotRegistered, .. });
+                assert!(is_refused, "{namespace} to {dialled}: {resolution:?}");
+            }
+        }
+    }
+    assert!(40 < known && 20 < unknown, "{known} and {unknown}");
 }
 
 fn cluster() -> Arc<Snapshot> {

@@ -2,8 +2,9 @@ use abi::{Counter, ExclusionList, PodEntry};
 
 use super::{Facts, Orphan, Verdict, decide, is_query, orphan};
 
-const CLOSED: PodEntry = PodEntry { open_when_agent_down: 0, excludes: 0, captures_dns: 1, reserved: [0; 5] };
-const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, excludes: 0, captures_dns: 1, reserved: [0; 5] };
+const CLOSED: PodEntry =
+    PodEntry { open_when_agent_down: 0, excludes: 0, captures_dns: 1, registry_only: 0, reserved: [0; 4] };
+const OPEN: PodEntry = PodEntry { open_when_agent_down: 1, ..CLOSED };
 
 fn excluding(list: ExclusionList, pod: PodEntry) -> Option<PodEntry> {
     Some(PodEntry { excludes: list.bit(), ..pod })
