@@ -28,9 +28,8 @@ const FOLDER: &str = "usr/local/bin";
 
 pub(crate) const NAME: &str = concat!("localhost/millstream:", env!("CARGO_PKG_VERSION"));
 const ARCHIVE: &str = "target/image/millstream.tar";
-/// Each node fetches it, and keeps it. The aim is 25 MB, which a resolver for the names of endpoints and the controller have
-/// overrun: it is to come down again, and not to grow.
-const LARGEST: usize = 27_500_000;
+/// Each node fetches it, and keeps it.
+const LARGEST: usize = 25_000_000;
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     setup::run()?;

@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use crate::{
     ebpf::{self, LINKER_VERSION, Toolchain},
     shell,
-    workspace::{Workspace, cargo, is_root},
+    workspace::{Workspace, cache, cargo, is_root},
 };
 
 mod go;
@@ -95,6 +95,7 @@ impl Missing {
             ("dig", "bind9-dnsutils"),
             ("dnsmasq", "dnsmasq-base"),
             ("musl-gcc", "musl-tools"),
+            ("go", "golang-go"),
         ];
         Self {
             compiler: Toolchain::find().is_none(),
@@ -178,7 +179,7 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     shell::run(&mut install())
 }
 
-/// Unpacks a package of Debian into a folder of its own, without installing it.
+/// Unpacks a package of Debian into a folder, without installing it.
 pub(crate) fn unpack_package(package: &str, into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| format!("create {}", into.display()))?;
     let download = || {
@@ -191,9 +192,28 @@ pub(crate) fn unpack_package(package: &str, into: &Path) -> Result<()> {
         shell::run(&mut download())?;
     }
     let files = fs::read_dir(into)?.collect::<Result<Vec<_>, _>>()?;
-    let archive = files.first().with_context(|| format!("apt-get downloaded nothing for {package}"))?.path();
+    let mut archives =
+        files.iter().map(fs::DirEntry::path).filter(|path| path.extension().is_some_and(|e| e == "deb"));
+    let archive = archives.next().with_context(|| format!("apt-get downloaded nothing for {package}"))?;
     shell::run(Command::new("dpkg").arg("--extract").arg(&archive).arg(into))?;
     fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))
+}
+
+/// Where systemd-resolved is. It is not installed: that would make it this machine's resolver.
+pub(crate) fn systemd_resolved() -> Result<PathBuf> {
+    let root = cache()?.join("systemd-resolved");
+    if !root.exists() {
+        shell::step("fetch systemd-resolved from Debian");
+        let part = root.with_extension("part");
+        if part.exists() {
+            fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
+        }
+        for package in ["systemd-resolved", "libsystemd-shared", "libnss-resolve"] {
+            unpack_package(package, &part)?;
+        }
+        fs::rename(&part, &root).with_context(|| format!("rename {}", part.display()))?;
+    }
+    Ok(root)
 }
 
 /// Has apt learn which packages there are.

@@ -126,6 +126,7 @@ fn unit(workspace: &Workspace, filter: Option<&str>, missing: Option<&str>) -> R
 }
 
 fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
+    let resolved = setup::systemd_resolved()?;
     build::release(workspace)?;
     shell::step("lab tests");
     shell::run(
@@ -134,6 +135,7 @@ fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
             .args(["test", "--package", "harness", "--locked", "--"])
             .args(filter)
             .env("MILLSTREAM_BIN", workspace.millstream())
+            .env("SYSTEMD_RESOLVED", resolved)
             // Errors name what they were about; where they were made would bury that.
             .env("RUST_LIB_BACKTRACE", "0"),
     )

@@ -1,7 +1,7 @@
 //! The resolvers that real programs have, with what the kubelet writes into a pod's `/etc/resolv.conf`: a search list, and
 //! `ndots:5`, so that nearly every name is looked for in the cluster first.
 
-use std::{net::IpAddr, time::Duration};
+use std::{env, net::IpAddr, time::Duration};
 
 use harness::{Mode, Pod};
 use hickory_resolver::{
@@ -16,6 +16,8 @@ use super::{Names, message};
 const PORT: u16 = 8080;
 /// The standard library too, the first time.
 const BUILDING: Duration = Duration::from_secs(300);
+/// Where its packages are unpacked.
+const SYSTEMD_RESOLVED: &str = "SYSTEMD_RESOLVED";
 
 /// A service, one of another namespace, and a name outside, as programs spell them; who has each.
 fn spellings(names: &Names, other: [IpAddr; 2]) -> Vec<(&'static str, [IpAddr; 2])> {
@@ -74,11 +76,29 @@ fn musls_resolver_finds_names_by_its_search_list() {
 
 /// Without cgo: the one in most images, for they have no C library.
 #[test]
-#[ignore = "needs go"]
 fn gos_resolver_finds_names_by_its_search_list() {
     let names = Names::new("golang");
     let find = built(&names, &["env", "CGO_ENABLED=0", "go", "build"], "lookup.go");
     each_finds(&names, "Go's LookupHost", find);
+}
+
+/// Most distributions' on nodes and in virtual machines. To it a name without a dot is one for its search list alone.
+#[test]
+fn systemd_resolved_finds_names_by_its_search_list() {
+    let names = Names::new("resolved");
+    let unpacked = env::var(SYSTEMD_RESOLVED).unwrap_or_else(|_| {
+        panic!(
+            "{SYSTEMD_RESOLVED} does not say where systemd-resolved is unpacked: run `cargo xtask test lab`"
+        )
+    });
+    let script = format!("{}/lab/dns/resolved.sh", env!("CARGO_MANIFEST_DIR"));
+    let folder = names.mesh.node.run_dir();
+    let ask = ["unshare", "--mount", "sh", &script, &unpacked, folder.to_str().unwrap()];
+    let find = |name: &str| {
+        let output = names.client.run(&[&ask[..], &[name]].concat()).unwrap();
+        addresses_in(output.stdout().unwrap())
+    };
+    each_finds(&names, "systemd-resolved", find);
 }
 
 /// Builds a program that prints what it finds, and runs it in the client's pod.
