@@ -160,6 +160,7 @@ pub enum PodState {
     NotEnrolled,
 }
 
+/// A port of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceRow {
     pub namespace: String,
@@ -171,8 +172,11 @@ pub struct ServiceRow {
     pub allocated: Vec<IpAddr>,
     /// Of a ServiceEntry.
     pub networks: Vec<Cidr>,
-    pub port: u16,
+    /// `null` in the one row of a service without TCP ports.
+    pub port: Option<u16>,
     pub port_name: String,
+    /// Of a service that is only another name.
+    pub external_name: Option<String>,
     pub policy: Vec<String>,
     pub endpoints: Vec<EndpointRow>,
     /// Endpoints that the proxy resolves, with their ports.
