@@ -238,10 +238,11 @@ fn service_rows(snapshot: &Snapshot, service: &Service) -> Vec<ServiceRow> {
         networks: service.networks.clone(),
         port: port.map(|port| port.port),
         port_name: port.map(|port| port.name.to_string()).unwrap_or_default(),
+        location: service.location,
         external_name: service.external_name.as_deref().map(str::to_owned),
         policy: policy.clone(),
         endpoints: port
-            .map(|port| port.endpoints.iter().map(|e| endpoint_row(snapshot, e)).collect())
+            .map(|port| port.endpoints.iter().map(|e| endpoint_row(snapshot, port, e)).collect())
             .unwrap_or_default(),
         names: port.map(|port| port.names.iter().map(ToString::to_string).collect()).unwrap_or_default(),
     };
@@ -251,7 +252,7 @@ fn service_rows(snapshot: &Snapshot, service: &Service) -> Vec<ServiceRow> {
     }
 }
 
-fn endpoint_row(snapshot: &Snapshot, endpoint: &Endpoint) -> EndpointRow {
+fn endpoint_row(snapshot: &Snapshot, port: &ServicePort, endpoint: &Endpoint) -> EndpointRow {
     let state = match endpoint.state {
         EndpointState::Ready => "ready",
         EndpointState::Terminating => "terminating",
@@ -259,6 +260,7 @@ fn endpoint_row(snapshot: &Snapshot, endpoint: &Endpoint) -> EndpointRow {
     };
     EndpointRow {
         address: endpoint.addr.0,
+        weight: port.weights.get(&endpoint.addr).map(|weight| weight.get()),
         state: state.to_owned(),
         pod: endpoint.pod.as_ref().and_then(|uid| snapshot.pod(uid)).map(|pod| pod.name.to_string()),
         node: endpoint.node.as_ref().map(ToString::to_string),

@@ -9,7 +9,7 @@ use std::{
 
 use control::{SourceRefusal, WatchTrouble};
 use jiff::Timestamp;
-use model::{AllocationOrigin, Cidr, ExclusionList, ObjectName, Origin};
+use model::{AllocationOrigin, Cidr, ExclusionList, Location, ObjectName, Origin};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -175,6 +175,8 @@ pub struct ServiceRow {
     /// `null` in the one row of a service without TCP ports.
     pub port: Option<u16>,
     pub port_name: String,
+    /// Of a ServiceEntry.
+    pub location: Option<Location>,
     /// Of a service that is only another name.
     pub external_name: Option<String>,
     pub policy: Vec<String>,
@@ -226,6 +228,8 @@ pub enum ListenerKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointRow {
     pub address: SocketAddr,
+    /// How many times the connections of one of weight 1 it gets, where somebody says.
+    pub weight: Option<u32>,
     pub state: String,
     pub pod: Option<String>,
     pub node: Option<String>,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use app::{
+    answers::word,
     api::{EndpointRow, Request, ServiceRow},
     offline::Offline,
     run_dir::RunDir,
@@ -35,7 +36,7 @@ fn row(service: &ServiceRow) -> [String; 6] {
         addresses(service),
         port,
         endpoints(service),
-        if service.policy.is_empty() { "-".to_owned() } else { service.policy.join("\n") },
+        policy(service),
     ]
 }
 
@@ -57,7 +58,16 @@ fn endpoints(service: &ServiceRow) -> String {
 }
 
 fn endpoint(endpoint: &EndpointRow) -> String {
-    let pod = endpoint.pod.as_ref().map_or(String::new(), |pod| format!(" {pod}"));
-    let state = if endpoint.state == "ready" { String::new() } else { format!(" ({})", endpoint.state) };
-    format!("{}{pod}{state}", endpoint.address)
+    let EndpointRow { address, weight, state, pod, node: _ } = endpoint;
+    let pod = pod.as_ref().map_or(String::new(), |pod| format!(" {pod}"));
+    let weight = weight.map_or(String::new(), |weight| format!(" weight {weight}"));
+    let state = if state == "ready" { String::new() } else { format!(" ({state})") };
+    format!("{address}{pod}{weight}{state}")
+}
+
+/// What there is to say besides: where its host is, and how its endpoints are chosen.
+fn policy(service: &ServiceRow) -> String {
+    let location = service.location.iter().map(word);
+    let all: Vec<String> = location.chain(service.policy.iter().cloned()).collect();
+    if all.is_empty() { "-".to_owned() } else { all.join("\n") }
 }

@@ -153,7 +153,7 @@ impl<'a> Join<'a> {
             name: port.name.clone(),
             port: port.port,
             endpoints: self.endpoints(port, slices),
-            names: Vec::new(),
+            ..ServicePort::default()
         };
         Service {
             vips: vips.clone(),
