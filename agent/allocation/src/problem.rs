@@ -7,8 +7,8 @@ use model::{Cidr, ObjectName};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     #[error(
-        "{range} has no address left for host {host}{}; give hosts addresses of their own, or the agents a wider range \
-         (dns.allocation.ipv4)", and_others(*others)
+        "{range} has no address left for host {host}{}: over IPv4 nobody reaches that by name; give hosts addresses of \
+         their own, or the agents a wider range (dns.allocation.ipv4)", and_others(*others)
     )]
     Exhausted { range: Cidr, host: ObjectName, others: usize },
     #[error("host {host} had {address}, which {holder} claims for itself; it was given another")]

@@ -35,9 +35,9 @@ fn config(range: &str) -> AllocationConfig {
 }
 
 fn v4(reconciled: &Reconciled, host: &str) -> Option<Ipv4Addr> {
-    reconciled.addresses.get(&name(host)).map(|addresses| match addresses[0] {
-        IpAddr::V4(ip) => ip,
-        IpAddr::V6(_) => panic!("{host} has no IPv4 address"),
+    reconciled.addresses.get(&name(host))?.iter().find_map(|ip| match ip {
+        IpAddr::V4(ip) => Some(*ip),
+        IpAddr::V6(_) => None,
     })
 }
 
@@ -157,18 +157,19 @@ fn a_range_that_is_exhausted_or_in_use_is_told() {
     let config = config("240.0.0.0/30");
     let cluster = |ip: &str, name: &str| (ip.parse().unwrap(), Holder::Cluster(name.to_owned()));
     let exhausted = "240.0.0.0/30 has no address left for host shop/";
-    let advice = "give hosts addresses of their own, or the agents a wider range (dns.allocation.ipv4)";
+    let advice = "over IPv4 nobody reaches that by name; give hosts addresses of their own, or the agents a wider range \
+                  (dns.allocation.ipv4)";
     let in_use =
         "240.0.0.0/30, of which hosts are given addresses, is in use in the cluster: 240.0.0.1 is that of";
     let choose = "choose another range (dns.allocation)";
     for (hosts, taken, expected) in [
         (&["a", "b"][..], vec![], vec![]),
-        (&["a", "b", "c"], vec![], vec![format!("{exhausted}c; {advice}")]),
-        (&["a", "b", "c", "d"], vec![], vec![format!("{exhausted}c, and one more; {advice}")]),
+        (&["a", "b", "c"], vec![], vec![format!("{exhausted}c: {advice}")]),
+        (&["a", "b", "c", "d"], vec![], vec![format!("{exhausted}c, and one more: {advice}")]),
         (
             &["a", "b"],
             vec![cluster("240.0.0.1", "Service shop/web"), cluster("10.0.0.1", "Pod shop/web-1")],
-            vec![format!("{exhausted}b; {advice}"), format!("{in_use} Service shop/web; {choose}")],
+            vec![format!("{exhausted}b: {advice}"), format!("{in_use} Service shop/web; {choose}")],
         ),
         (
             &["a"],
@@ -179,6 +180,10 @@ fn a_range_that_is_exhausted_or_in_use_is_told() {
         let taken = Taken { addresses: taken.into_iter().collect(), ..Taken::default() };
         let reconciled = Record::default().reconcile(&Demand { taken, ..demand(hosts) }, &config, at(0));
         assert_eq!(problems(&reconciled), expected, "{hosts:?}");
+        for host in hosts {
+            let of_ipv6 = reconciled.addresses[&name(host)].iter().filter(|ip| ip.is_ipv6()).count();
+            assert_eq!(of_ipv6, 1, "{hosts:?}: {host} has its IPv6 address whatever becomes of the other");
+        }
     }
 }
 
@@ -190,6 +195,7 @@ fn what_is_not_written_down_is_not_in_force() {
     let only = two.clone().only(&known);
     assert_eq!((v4(&only, "a"), v4(&only, "b")), (v4(&two, "a"), None));
     assert_eq!(only.record, known);
+    assert_eq!(only.addresses.get(&name("b")), None, "nor one of IPv6, for it is to have both");
 }
 
 #[test]

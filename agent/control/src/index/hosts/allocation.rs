@@ -116,6 +116,12 @@ impl Allocations {
                 (None, None) => {}
             }
         }
+        for (name, addresses) in &written.addresses {
+            let is_in_force = hosts.get(name).is_some_and(Host::needs_address);
+            if is_in_force && !self.0.contains_key(name) {
+                self.add(name, addresses.clone(), AllocationOrigin::Hash, None);
+            }
+        }
         for (name, host) in hosts.iter().filter(|(_, host)| !host.recorded.is_empty()) {
             self.add(name, host.recorded.clone(), AllocationOrigin::Status, None);
         }

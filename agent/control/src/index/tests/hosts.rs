@@ -1,4 +1,6 @@
-use allocation::{AllocationConfig, Mode, Record, istio_v1};
+use std::net::IpAddr;
+
+use allocation::{AllocationConfig, Mode, Ranges, Record, istio_v1};
 use jiff::Timestamp;
 use model::{Allocation, Discovery, Location, ObjectName, Registry, Service, Visibility};
 
@@ -562,6 +564,23 @@ fn addresses_are_in_force_once_they_are_recorded() {
     applied.index.allocate(second);
     let gone = format!("a.example.com {}, Recorded, freed 1970-01-01T00:01:00Z", own("a.example.com")[0]);
     assert_eq!(allocations(&applied), [gone, recorded("b.example.com"), status()]);
+}
+
+#[test]
+fn a_host_for_which_no_ipv4_address_is_left_has_its_ipv6_address() {
+    let ranges = Ranges::new("240.0.0.0/30".parse().unwrap(), "2001:2::/48".parse().unwrap()).unwrap();
+    let config = AllocationConfig { ranges, ..AllocationConfig::default() };
+    let hosts =
+        ["a", "b", "c"].map(|host| entry(host, &format!("hosts: [{host}.example.com], resolution: DNS")));
+    let mut applied = Applied::new(&hosts.concat()).sound();
+    let given = Record::default().reconcile(&applied.index.demand(), &config, Timestamp::UNIX_EPOCH);
+    applied.index.allocate(given.clone());
+    let addresses = &given.addresses[&ObjectName::new("default", "c.example.com")];
+    assert_eq!(applied.service("c.example.com").allocated, *addresses);
+    let all = allocations(&applied);
+    let [.., last] = &all[..] else { panic!("none") };
+    assert_eq!((all.len(), &**last), (3, &*format!("c.example.com {}, Hash", addresses[0])));
+    assert!(matches!(addresses[..], [IpAddr::V6(_)]));
 }
 
 #[test]
