@@ -20,6 +20,12 @@ pub enum Problem {
          another range (dns.allocation)", and_others(*others)
     )]
     Overlap { range: Cidr, address: IpAddr, holder: String, others: usize },
+    #[error(
+        "{range}, of which hosts are given addresses, overlaps {network} of {holder}{}, of which Services are given \
+         theirs: a Service that gets one of a host's takes it away; choose another range (dns.allocation)",
+        and_others(*others)
+    )]
+    OfServices { range: Cidr, network: Cidr, holder: String, others: usize },
 }
 
 fn and_others(others: usize) -> String {

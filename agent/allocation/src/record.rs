@@ -277,6 +277,13 @@ impl Reconciled {
                 let others = holders.len() - 1;
                 self.problems.push(Problem::Overlap { range, address, holder: holder.clone(), others });
             }
+            let mut services = demand.taken.services.iter().filter(|(network, _)| {
+                range.contains(network.address()) || network.contains(range.address())
+            });
+            if let Some((network, holder)) = services.next() {
+                let (network, holder, others) = (*network, holder.clone(), services.count());
+                self.problems.push(Problem::OfServices { range, network, holder, others });
+            }
         }
     }
 }

@@ -188,6 +188,50 @@ fn a_range_that_is_exhausted_or_in_use_is_told() {
 }
 
 #[test]
+fn a_range_of_which_services_are_given_addresses_is_told() {
+    let config = config("240.0.0.0/16");
+    for (name, services, expected) in [
+        ("elsewhere", &[("10.96.0.0/12", "kubernetes"), ("fd00::/108", "kubernetes")][..], &[][..]),
+        ("a part of it", &[("240.0.5.0/24", "more")], &["240.0.0.0/16 240.0.5.0/24 ServiceCIDR more"]),
+        (
+            "more than it",
+            &[("240.0.0.0/8", "kubernetes")],
+            &["240.0.0.0/16 240.0.0.0/8 ServiceCIDR kubernetes"],
+        ),
+        (
+            "twice, and of the other family",
+            &[("10.0.0.0/8", "old"), ("240.0.0.0/16", "a"), ("240.0.1.0/24", "b"), ("2001:2::/112", "c")],
+            &[
+                "240.0.0.0/16 240.0.0.0/16 ServiceCIDR a, and one more",
+                "2001:2::/48 2001:2::/112 ServiceCIDR c",
+            ],
+        ),
+    ] {
+        let object =
+            |(network, name): &(&str, &str)| (network.parse().unwrap(), format!("ServiceCIDR {name}"));
+        let taken = Taken { services: services.iter().map(object).collect(), ..Taken::default() };
+        let reconciled = Record::default().reconcile(&Demand { taken, ..demand(&["a"]) }, &config, at(0));
+        assert_eq!(
+            reconciled.addresses[&self::name("a")].len(),
+            2,
+            "{name}: until a Service has it, it is to be had"
+        );
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|text| {
+                let [range, network, holder] = text.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
+                format!(
+                    "{range}, of which hosts are given addresses, overlaps {network} of {holder}, of which Services are \
+                     given theirs: a Service that gets one of a host's takes it away; choose another range \
+                     (dns.allocation)"
+                )
+            })
+            .collect();
+        assert_eq!(problems(&reconciled), expected, "{name}");
+    }
+}
+
+#[test]
 fn what_is_not_written_down_is_not_in_force() {
     let config = AllocationConfig::default();
     let known = Record::default().reconcile(&demand(&["a"]), &config, at(0)).record;

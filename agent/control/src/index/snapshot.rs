@@ -90,7 +90,7 @@ impl<'a> Join<'a> {
                     }
                 }
                 Entry::Policy(policy) => join.policies.add(key, policy),
-                Entry::Node | Entry::Hosts(_) => {}
+                Entry::Node | Entry::Hosts(_) | Entry::ServiceCidr(_) => {}
             }
         }
         join

@@ -567,6 +567,27 @@ fn addresses_are_in_force_once_they_are_recorded() {
 }
 
 #[test]
+fn networks_of_which_services_are_given_addresses() {
+    let cidr = |spec: &str| {
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {{name: more}}, spec: {{{spec}}}}}\n---\n"
+        )
+    };
+    let services = |applied: &Applied| {
+        let services = applied.index.demand().taken.services;
+        services.iter().map(|(network, holder)| format!("{network} of {holder}")).collect::<Vec<_>>()
+    };
+    let applied = Applied::new(&cidr("cidrs: [240.240.7.0/24, 'fd00::/112']")).sound();
+    let both = ["240.240.7.0/24 of ServiceCIDR more", "fd00::/112 of ServiceCIDR more"];
+    assert_eq!(services(&applied), both);
+    assert_eq!(services(&Applied::new(&cidr(""))), [""; 0]);
+    let applied = applied.and(&cidr("cidrs: [240.240.7.0]"));
+    let reason = "\"240.240.7.0\" has no prefix length: 240.240.7.0/32 is that one address";
+    assert_eq!(applied.refusal(), format!("ServiceCIDR more: spec.cidrs[0]: {reason}"));
+    assert_eq!(services(&applied), both, "the last good one");
+}
+
+#[test]
 fn a_host_for_which_no_ipv4_address_is_left_has_its_ipv6_address() {
     let ranges = Ranges::new("240.0.0.0/30".parse().unwrap(), "2001:2::/48".parse().unwrap()).unwrap();
     let config = AllocationConfig { ranges, ..AllocationConfig::default() };
