@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+pub use control::kubernetes::AllocatorReport;
 use control::{SourceRefusal, WatchTrouble};
 use jiff::Timestamp;
 use model::{AllocationOrigin, Cidr, ExclusionList, Location, ObjectName, Origin};
@@ -20,6 +21,8 @@ pub enum Request {
     Services,
     Listeners,
     Allocations,
+    /// What the controller of the cluster has to say of them: [`AllocatorReport`], or `null`.
+    Allocator,
     Connections,
     Why {
         pod: String,

@@ -5,7 +5,7 @@
 //!  ServiceEntries, Services ──► Entries ──► Allocator ──► Plan ──► JSON patches of status, Events
 //!                                              ▲ │
 //!                    Lease: who leads          │ ▼
-//!                    istiod's lock     ConfigMap: what was freed
+//!                    istiod's lock     ConfigMap: what was freed, what operators are told
 //! ```
 //!
 //! What a status says decides: the record of all that was given is read out of them, and a patch tests what it replaces.
@@ -26,6 +26,8 @@ mod health;
 mod istiod;
 /// PURE: whose the Lease is.
 mod lease;
+/// What operators are told.
+mod told;
 /// One round after the other.
 mod work;
 /// What ServiceEntries are told.

@@ -10,9 +10,9 @@ use std::{
 };
 
 use cluster::{Cluster, release::IN_NAMESPACE};
-use harness::{Io, PATIENCE, Process, millstream};
+use harness::{Agent, AgentOptions, Io, PATIENCE, Process, millstream};
 use model::ObjectName;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::source::watched::{Watched, kubeconfig_of};
 
@@ -63,7 +63,10 @@ struct Controller {
 
 impl Mesh {
     fn start(name: &str) -> Self {
-        let cluster = Cluster::api(name).unwrap();
+        Self::of(Cluster::api(name).unwrap())
+    }
+
+    fn of(cluster: Cluster) -> Self {
         cluster.apply(CRD).unwrap();
         cluster.wait(&["--for=condition=Established", "crd/serviceentries.networking.istio.io"]).unwrap();
         cluster.apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}").unwrap();
@@ -359,7 +362,12 @@ fn a_leader_that_was_stopped_leads_no_more() {
 
 #[test]
 fn where_istiod_gives_addresses_no_other_does() {
-    let mesh = Mesh::start("istiod");
+    let mesh = Mesh::of(Cluster::start("istiod").unwrap());
+    let node = mesh.cluster.node("n1").unwrap();
+    let own = AgentOptions::default().arg("--daemonset").arg("millstream-system/millstream");
+    let agent = Agent::start(node.post().unwrap(), own).unwrap();
+    let told = || agent.cli(&["dns", "allocations"]).unwrap().any_stdout().to_owned();
+    assert!(told().starts_with("NAMESPACE "), "{}", told());
     mesh.cluster.apply("{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}").unwrap();
     let lock = |holder: &str| {
         let record = format!(
@@ -378,8 +386,44 @@ fn where_istiod_gives_addresses_no_other_does() {
     mesh.wait("it says so", || one.log().contains(held).then_some(()));
     assert_eq!(mesh.holder(), "one");
     assert_eq!(mesh.statuses(), BTreeMap::new());
+    // Who asks an agent is told so, above what was given.
+    mesh.wait("an agent says so", || told().contains(held).then_some(()));
+    let lines = told();
+    let [said, heading] = &lines.lines().collect::<Vec<_>>()[..] else { panic!("{lines}") };
+    assert!(
+        said.starts_with("the controller (one, since 20") && said.contains("): standing by: "),
+        "{lines}"
+    );
+    assert!(heading.starts_with("NAMESPACE "), "{lines}");
+    assert_eq!(agent.json(&["dns", "allocations"]).unwrap(), json!([]), "the list stays what it is");
     lock("");
     mesh.wait_status("a", has_both);
+    mesh.wait("an agent says no more of it", || (!told().contains("standing by")).then_some(()));
+    assert!(told().contains("a.example.com"), "{}", told());
     assert_eq!(one.log().matches(held).count(), 2, "said once, and once that it is over: {}", one.log());
+    one.end();
+}
+
+/// What is wrong with the allocation as a whole is for every operator to see.
+#[test]
+fn a_range_that_is_the_services_is_named() {
+    let mesh = Mesh::start("services");
+    let one = mesh.controller("one");
+    mesh.wait_holder("one");
+    mesh.apply("a", "", &by_dns("a.example.com"));
+    mesh.wait_status("a", has_both);
+    assert_eq!(mesh.freed(), "", "nothing is worth saying");
+    mesh.cluster
+        .apply("{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: more}, spec: {cidrs: [240.240.0.0/20]}}")
+        .unwrap();
+    let named =
+        "240.240.0.0/16, of which hosts are given addresses, overlaps 240.240.0.0/20 of ServiceCIDR more";
+    mesh.wait("it is told", || mesh.freed().contains(named).then_some(()));
+    assert!(one.log().contains(named), "{}", one.log());
+    let agents = "--as=system:serviceaccount:millstream-system:millstream";
+    let read = ["get", "configmap/millstream-allocations", IN_NAMESPACE, agents, "--output=jsonpath={.data}"];
+    assert!(mesh.kubectl(&read).contains(named), "agents may read it");
+    mesh.kubectl(&["delete", "servicecidr", "more", "--wait=false"]);
+    mesh.wait("it is told no more", || (!mesh.freed().contains(named)).then_some(()));
     one.end();
 }
