@@ -1,9 +1,9 @@
 //! `millstream controller` on a real API server, with the rights that the chart gives it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -18,6 +18,8 @@ use crate::source::watched::{Watched, kubeconfig_of};
 
 const MANIFESTS: &str = include_str!("../../../daemonset/millstream.yaml");
 const ACCOUNT: &str = "system:serviceaccount:millstream-system:millstream-controller";
+/// For many hosts.
+const MANY_PATIENCE: Duration = Duration::from_secs(60);
 const IN_SHOP: &str = "--namespace=shop";
 
 /// As Istio's: the status is written apart from the rest.
@@ -425,5 +427,110 @@ fn a_range_that_is_the_services_is_named() {
     assert!(mesh.kubectl(&read).contains(named), "agents may read it");
     mesh.kubectl(&["delete", "servicecidr", "more", "--wait=false"]);
     mesh.wait("it is told no more", || (!mesh.freed().contains(named)).then_some(()));
+    one.end();
+}
+
+/// As many as the range is made for.
+#[test]
+fn twenty_thousand_hosts_have_addresses_of_which_none_moves() {
+    const ENTRIES: usize = 80;
+    const HOSTS: usize = 250;
+    let mesh = Mesh::start("many");
+    let one = mesh.controller("one");
+    mesh.wait_holder("one");
+    let mut agent = Watched::start(&mesh.cluster);
+
+    let entry = |n: usize| {
+        let hosts: Vec<_> = (0..HOSTS).map(|host| format!("h{host}.e{n}.example.com")).collect();
+        json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "ServiceEntry",
+            "metadata": {"name": format!("e{n}"), "namespace": "shop"},
+            "spec": {"hosts": hosts, "resolution": "DNS", "ports": [{"number": 443, "name": "tls"}]},
+        })
+    };
+    let apply = |entries: std::ops::Range<usize>| {
+        let all: Vec<_> = entries.map(|n| entry(n).to_string()).collect();
+        mesh.cluster.apply(&all.join("\n---\n")).unwrap();
+    };
+    // Until each of them has everything, and as long as that took.
+    let wait_written = |entries: usize| {
+        let begun = Instant::now();
+        loop {
+            let statuses = mesh.statuses();
+            let complete = statuses.values().filter(|status| status.len() == 2 * HOSTS).count();
+            if complete == entries {
+                return (statuses, begun.elapsed());
+            }
+            assert!(
+                begun.elapsed() < MANY_PATIENCE,
+                "{complete} of {entries} after {MANY_PATIENCE:?}: {}",
+                one.log()
+            );
+            thread::sleep(Duration::from_millis(500));
+        }
+    };
+    let by_host = |statuses: &BTreeMap<String, Vec<String>>| {
+        let mut hosts: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
+        for pair in statuses.values().flatten() {
+            let (host, ip) = pair.split_once(' ').unwrap();
+            assert!(hosts.entry(host.to_owned()).or_default().insert(ip.parse().unwrap()), "{pair}");
+        }
+        hosts
+    };
+    let mut agree = |what: &str, hosts: &BTreeMap<String, BTreeSet<IpAddr>>| {
+        let begun = Instant::now();
+        agent.wait(what, |snapshot| {
+            hosts.iter().all(|(host, ips)| {
+                let service = snapshot.service(&ObjectName::new("shop", host));
+                service
+                    .is_some_and(|service| service.allocated.iter().copied().collect::<BTreeSet<_>>() == *ips)
+            })
+        });
+        begun.elapsed()
+    };
+
+    apply(0..ENTRIES);
+    let (statuses, written) = wait_written(ENTRIES);
+    let first = by_host(&statuses);
+    let all: BTreeSet<_> = first.values().flatten().collect();
+    assert_eq!((first.len(), all.len()), (ENTRIES * HOSTS, 2 * ENTRIES * HOSTS), "each has two of its own");
+    eprintln!(
+        "{} hosts: written after {written:?}, known to an agent {:?} later",
+        first.len(),
+        agree("all", &first)
+    );
+
+    // Half of them go, and as many others come.
+    let gone: Vec<_> = (0..ENTRIES / 2).map(|n| format!("e{n}")).collect();
+    let mut delete = vec!["delete", "serviceentry", IN_SHOP];
+    delete.extend(gone.iter().map(|name| &**name));
+    mesh.kubectl(&delete);
+    apply(ENTRIES..ENTRIES + ENTRIES / 2);
+    let (statuses, written) = wait_written(ENTRIES);
+    let second = by_host(&statuses);
+    assert_eq!(second.len(), ENTRIES * HOSTS);
+    for (host, ips) in &second {
+        match first.get(host) {
+            Some(before) => assert_eq!(ips, before, "{host} has moved"),
+            None => assert!(
+                ips.iter().all(|ip| !all.contains(ip)),
+                "{host} has what was another's just now: {ips:?}"
+            ),
+        }
+    }
+    assert_eq!(second.values().flatten().collect::<BTreeSet<_>>().len(), 2 * second.len());
+    eprintln!(
+        "half of them others: written after {written:?}, known {:?} later",
+        agree("the others", &second)
+    );
+
+    // Who comes back has its own again.
+    apply(0..1);
+    let (statuses, _) = wait_written(ENTRIES + 1);
+    for (host, ips) in by_host(&statuses).iter().filter(|(host, _)| host.ends_with(".e0.example.com")) {
+        assert_eq!(*ips, first[host], "{host}");
+    }
+    assert!(!one.log().contains(" WARN "), "{}", one.log());
     one.end();
 }
