@@ -419,12 +419,14 @@ fn an_external_name_leads_to_what_it_names() {
     let resolver = names.resolver.v4().into();
     let ask = |name: &str| names.dig(resolver, &[name, "A"]);
     wait_for(|| ask("known.shop.svc.cluster.local") == format!("CNAME {HOST}.; A {address}"));
+    let services = names.mesh.ask(&["services"]);
+    let row = services.as_array().unwrap().iter().find(|row| row["name"] == "known").unwrap();
+    assert_eq!((&row["port"], &row["external_name"]), (&Value::Null, &json!(HOST)), "{row}");
     let listed = names.mesh.agent.cli(&["services"]).unwrap();
-    let row = |name: &str| {
-        let line = listed.any_stdout().lines().find(|line| line.split_whitespace().nth(1) == Some(name));
-        line.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap_or_default()
-    };
-    assert_eq!(row("known"), format!("{NAMESPACE} known - - alias of {HOST} -"), "{listed:?}");
+    let of_known = |line: &&str| line.split_whitespace().nth(1) == Some("known");
+    let line = listed.any_stdout().lines().find(of_known).unwrap();
+    let words: Vec<_> = line.split_whitespace().take(6).collect();
+    assert_eq!(words, [NAMESPACE, "known", "-", "-", "alias", "of"], "{listed:?}");
     assert_eq!(taker(&names.client, "http://known/", &[]), "outside");
     assert_eq!(
         ask("unknown.shop.svc.cluster.local"),

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use app::{
-    answers::word,
     api::{EndpointRow, Request, ServiceRow},
     offline::Offline,
     run_dir::RunDir,
@@ -36,7 +35,7 @@ fn row(service: &ServiceRow) -> [String; 6] {
         addresses(service),
         port,
         endpoints(service),
-        policy(service),
+        if service.policy.is_empty() { "-".to_owned() } else { service.policy.join("\n") },
     ]
 }
 
@@ -63,11 +62,4 @@ fn endpoint(endpoint: &EndpointRow) -> String {
     let weight = weight.map_or(String::new(), |weight| format!(" weight {weight}"));
     let state = if state == "ready" { String::new() } else { format!(" ({state})") };
     format!("{address}{pod}{weight}{state}")
-}
-
-/// What there is to say besides: where its host is, and how its endpoints are chosen.
-fn policy(service: &ServiceRow) -> String {
-    let location = service.location.iter().map(word);
-    let all: Vec<String> = location.chain(service.policy.iter().cloned()).collect();
-    if all.is_empty() { "-".to_owned() } else { all.join("\n") }
 }
