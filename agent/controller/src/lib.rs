@@ -99,7 +99,8 @@ pub async fn run(options: Options, told: impl Future<Output = ()>) -> Result<(),
         () = &mut told => {}
         () = election.run(lead) => {}
         () = istiod::follow(client, tell) => {}
-        ended = work.run(leads, istiod, Arc::new(ready)) => ended?,
+        // As large as all that it waits for.
+        ended = Box::pin(work.run(leads, istiod, Arc::new(ready))) => ended?,
     }
     health.abort();
     // Whatever was under way is dropped by now.
