@@ -335,6 +335,38 @@ fn a_port_of_any_address_is_the_services_of_an_entry_that_has_none() {
     assert_eq!((&row["address"], &row["kind"]), (&json!("*"), &json!("any-address")), "{row}");
 }
 
+/// As Istio's sidecars do it.
+#[test]
+fn endpoints_take_connections_as_their_weights_say() {
+    let names = Names::new("weights");
+    let [heavy, light] = ["heavy", "light"].map(|name| names.mesh.stranger(name));
+    let _serving = [&heavy, &light].map(|pod| pod.serve(Mode::Http, TARGET).unwrap());
+    let endpoints = [(&heavy, json!(9)), (&light, json!(0))].map(|(pod, weight)| {
+        pod.ips().into_iter().map(move |ip| json!({"address": ip, "weight": weight})).collect::<Vec<_>>()
+    });
+    let spec = json!({"resolution": "STATIC", "location": "MESH_INTERNAL", "endpoints": endpoints.concat()});
+    write(&names.mesh, NAMESPACE, HOST, &spec);
+    assert!(is_allocated(names.address(HOST, "A")));
+
+    let url = format!("http://{HOST}/");
+    let takers: Vec<_> = (0..200).map(|_| taker(&names.client, &url, &["--ipv4"])).collect();
+    let of = |name: &str| takers.iter().filter(|taker| *taker == name).count();
+    // Nine in ten on average; that it is less than three in four, or all, no run will see.
+    let share = of("heavy");
+    assert!((150..200).contains(&share) && share + of("light") == 200, "{share} of 200");
+
+    let services = names.mesh.ask(&["services"]);
+    let row = services.as_array().unwrap().iter().find(|row| row["name"] == HOST).unwrap();
+    assert_eq!(row["location"], "MESH_INTERNAL", "{row}");
+    for endpoint in row["endpoints"].as_array().unwrap() {
+        let addr: SocketAddr = endpoint["address"].as_str().unwrap().parse().unwrap();
+        let weight = if heavy.ips().contains(&addr.ip()) { json!(9) } else { Value::Null };
+        assert_eq!(endpoint["weight"], weight, "{row}");
+    }
+    let why = names.mesh.ask(&["why", &names.client.full_name(), &format!("{HOST}:{PORT}")]);
+    assert!(why.to_string().contains(&format!("perhaps {}:{TARGET}, weight 9", heavy.v4())), "{why}");
+}
+
 /// A workloadSelector: pods of the entry's namespace, as a Service has them.
 #[test]
 fn an_entry_may_select_pods() {
@@ -387,6 +419,14 @@ fn an_external_name_leads_to_what_it_names() {
     let resolver = names.resolver.v4().into();
     let ask = |name: &str| names.dig(resolver, &[name, "A"]);
     wait_for(|| ask("known.shop.svc.cluster.local") == format!("CNAME {HOST}.; A {address}"));
+    let services = names.mesh.ask(&["services"]);
+    let row = services.as_array().unwrap().iter().find(|row| row["name"] == "known").unwrap();
+    assert_eq!((&row["port"], &row["external_name"]), (&Value::Null, &json!(HOST)), "{row}");
+    let listed = names.mesh.agent.cli(&["services"]).unwrap();
+    let of_known = |line: &&str| line.split_whitespace().nth(1) == Some("known");
+    let line = listed.any_stdout().lines().find(of_known).unwrap();
+    let words: Vec<_> = line.split_whitespace().take(6).collect();
+    assert_eq!(words, [NAMESPACE, "known", "-", "-", "alias", "of"], "{listed:?}");
     assert_eq!(taker(&names.client, "http://known/", &[]), "outside");
     assert_eq!(
         ask("unknown.shop.svc.cluster.local"),

@@ -22,6 +22,8 @@ pub struct Taken {
     pub addresses: BTreeMap<IpAddr, Holder>,
     /// Written for hosts, each with the object that says so.
     pub networks: Vec<(Cidr, String)>,
+    /// Of which Services are given theirs, each with the object that says so. They take nothing before a Service has it.
+    pub services: Vec<(Cidr, String)>,
 }
 
 /// The object that has an address.

@@ -7,8 +7,8 @@ use model::{Cidr, ObjectName};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     #[error(
-        "{range} has no address left for host {host}{}; give hosts addresses of their own, or the agents a wider range \
-         (dns.allocation.ipv4)", and_others(*others)
+        "{range} has no address left for host {host}{}: over IPv4 nobody reaches that by name; give hosts addresses of \
+         their own, or the agents a wider range (dns.allocation.ipv4)", and_others(*others)
     )]
     Exhausted { range: Cidr, host: ObjectName, others: usize },
     #[error("host {host} had {address}, which {holder} claims for itself; it was given another")]
@@ -20,6 +20,12 @@ pub enum Problem {
          another range (dns.allocation)", and_others(*others)
     )]
     Overlap { range: Cidr, address: IpAddr, holder: String, others: usize },
+    #[error(
+        "{range}, of which hosts are given addresses, overlaps {network} of {holder}{}, of which Services are given \
+         theirs: a Service that gets one of a host's takes it away; choose another range (dns.allocation)",
+        and_others(*others)
+    )]
+    OfServices { range: Cidr, network: Cidr, holder: String, others: usize },
 }
 
 fn and_others(others: usize) -> String {

@@ -227,18 +227,18 @@ impl Reconciled {
     #[must_use]
     pub fn only(mut self, known: &Record) -> Self {
         let ipv4 = |record: &Record, host: &ObjectName| record.hosts.get(host).map(|recorded| recorded.ipv4);
-        self.addresses.retain(|host, _| {
-            let known = ipv4(known, host);
-            known.is_some() && known == ipv4(&self.record, host)
-        });
+        // Who has none in either has what no record says: the one of IPv6.
+        self.addresses.retain(|host, _| ipv4(known, host) == ipv4(&self.record, host));
         self.record = known.clone();
         self
     }
 
     fn add_addresses(&mut self, demand: &Demand, config: &AllocationConfig) {
         let Self { record, addresses, problems } = self;
-        for (host, recorded) in record.hosts.iter().filter(|(host, _)| demand.hosts.contains(*host)) {
-            let mut own = vec![recorded.ipv4.into()];
+        for host in &demand.hosts {
+            let recorded = record.hosts.get(host);
+            // Where the range has none left, the other family is none the worse for it.
+            let mut own: Vec<IpAddr> = recorded.iter().map(|recorded| recorded.ipv4.into()).collect();
             let ipv6 = config.ranges.ipv6_of(host);
             match demand.taken.holder(ipv6, config.ranges.ipv6()) {
                 None => own.push(ipv6),
@@ -248,13 +248,15 @@ impl Reconciled {
                     holder: holder.to_owned(),
                 }),
             }
-            if let Some(address) = recorded.outranked
+            if let Some(address) = recorded.and_then(|recorded| recorded.outranked)
                 && let Some(holder) = demand.taken.holder(address.into(), config.ranges.ipv4())
             {
                 let holder = holder.to_owned();
                 problems.push(Problem::Outranked { host: host.clone(), address, holder });
             }
-            addresses.insert(host.clone(), own);
+            if !own.is_empty() {
+                addresses.insert(host.clone(), own);
+            }
         }
     }
 
@@ -274,6 +276,13 @@ impl Reconciled {
             if let Some((address, holder)) = first {
                 let others = holders.len() - 1;
                 self.problems.push(Problem::Overlap { range, address, holder: holder.clone(), others });
+            }
+            let mut services = demand.taken.services.iter().filter(|(network, _)| {
+                range.contains(network.address()) || network.contains(range.address())
+            });
+            if let Some((network, holder)) = services.next() {
+                let (network, holder, others) = (*network, holder.clone(), services.count());
+                self.problems.push(Problem::OfServices { range, network, holder, others });
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use control::{Source, SourceReport};
+use control::{Source, SourceReport, kubernetes::AllocatorNotes};
 use model::Snapshot;
 use proxy::Proxy;
 use route::SameNode;
@@ -44,6 +44,8 @@ pub struct Admin {
     pub chain: Option<watch::Receiver<ChainState>>,
     /// Why the cluster cannot be told which pods are captured.
     pub telling: watch::Receiver<Option<String>>,
+    /// What the controller says that gives hosts addresses, where one is to do so.
+    pub allocator: Option<AllocatorNotes>,
     pub proxy: Proxy,
     pub probes: watch::Receiver<Probing>,
     pub same_node: SameNode,
@@ -87,6 +89,10 @@ impl Admin {
             Request::Services => json(&answers::services(&self.snapshot())),
             Request::Listeners => json(&answers::listeners(&self.snapshot())),
             Request::Allocations => json(&answers::allocations(&self.snapshot())),
+            Request::Allocator => json(&match &self.allocator {
+                Some(notes) => notes.read().await?,
+                None => None,
+            }),
             Request::Connections => json(&answers::connections(self.proxy.connections())),
             Request::Why { pod, destination } => self.why(&pod, &destination).await,
             Request::Log { filter } => {

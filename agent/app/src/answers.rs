@@ -6,7 +6,7 @@ use abi::Counter;
 use capture::maps::Stops;
 use model::{
     Affinity, Allocation, Endpoint, EndpointState, Enrolment, Exclusion, ObjectName, Origin, Pod, PodUid,
-    Service, Snapshot, Uncaptured,
+    Service, ServicePort, Snapshot, Uncaptured,
 };
 use proxy::Refused;
 
@@ -229,23 +229,30 @@ fn service_rows(snapshot: &Snapshot, service: &Service) -> Vec<ServiceRow> {
     if service.node_local {
         policy.push("internal: Local".to_owned());
     }
-    let row = |port: &model::ServicePort| ServiceRow {
+    let row = |port: Option<&ServicePort>| ServiceRow {
         namespace: service.name.namespace.to_string(),
         name: service.name.name.to_string(),
         host: service.host.to_string(),
         vips: service.vips.clone(),
         allocated: service.allocated.clone(),
         networks: service.networks.clone(),
-        port: port.port,
-        port_name: port.name.to_string(),
+        port: port.map(|port| port.port),
+        port_name: port.map(|port| port.name.to_string()).unwrap_or_default(),
+        location: service.location,
+        external_name: service.external_name.as_deref().map(str::to_owned),
         policy: policy.clone(),
-        endpoints: port.endpoints.iter().map(|e| endpoint_row(snapshot, e)).collect(),
-        names: port.names.iter().map(ToString::to_string).collect(),
+        endpoints: port
+            .map(|port| port.endpoints.iter().map(|e| endpoint_row(snapshot, port, e)).collect())
+            .unwrap_or_default(),
+        names: port.map(|port| port.names.iter().map(ToString::to_string).collect()).unwrap_or_default(),
     };
-    service.ports.iter().map(row).collect()
+    match service.ports.as_slice() {
+        [] => vec![row(None)],
+        ports => ports.iter().map(|port| row(Some(port))).collect(),
+    }
 }
 
-fn endpoint_row(snapshot: &Snapshot, endpoint: &Endpoint) -> EndpointRow {
+fn endpoint_row(snapshot: &Snapshot, port: &ServicePort, endpoint: &Endpoint) -> EndpointRow {
     let state = match endpoint.state {
         EndpointState::Ready => "ready",
         EndpointState::Terminating => "terminating",
@@ -253,6 +260,7 @@ fn endpoint_row(snapshot: &Snapshot, endpoint: &Endpoint) -> EndpointRow {
     };
     EndpointRow {
         address: endpoint.addr.0,
+        weight: port.weights.get(&endpoint.addr).map(|weight| weight.get()),
         state: state.to_owned(),
         pod: endpoint.pod.as_ref().and_then(|uid| snapshot.pod(uid)).map(|pod| pod.name.to_string()),
         node: endpoint.node.as_ref().map(ToString::to_string),
@@ -286,3 +294,6 @@ pub fn word(value: &impl serde::Serialize) -> String {
         Err(e) => e.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
+pub use control::kubernetes::AllocatorReport;
 use control::{SourceRefusal, WatchTrouble};
 use jiff::Timestamp;
-use model::{AllocationOrigin, Cidr, ExclusionList, ObjectName, Origin};
+use model::{AllocationOrigin, Cidr, ExclusionList, Location, ObjectName, Origin};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub enum Request {
     Services,
     Listeners,
     Allocations,
+    /// What the controller of the cluster has to say of them: [`AllocatorReport`], or `null`.
+    Allocator,
     Connections,
     Why {
         pod: String,
@@ -160,6 +163,7 @@ pub enum PodState {
     NotEnrolled,
 }
 
+/// A port of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceRow {
     pub namespace: String,
@@ -171,8 +175,13 @@ pub struct ServiceRow {
     pub allocated: Vec<IpAddr>,
     /// Of a ServiceEntry.
     pub networks: Vec<Cidr>,
-    pub port: u16,
+    /// `null` in the one row of a service without TCP ports.
+    pub port: Option<u16>,
     pub port_name: String,
+    /// Of a ServiceEntry.
+    pub location: Option<Location>,
+    /// Of a service that is only another name.
+    pub external_name: Option<String>,
     pub policy: Vec<String>,
     pub endpoints: Vec<EndpointRow>,
     /// Endpoints that the proxy resolves, with their ports.
@@ -222,6 +231,8 @@ pub enum ListenerKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointRow {
     pub address: SocketAddr,
+    /// How many times the connections of one of weight 1 it gets, where somebody says.
+    pub weight: Option<u32>,
     pub state: String,
     pub pod: Option<String>,
     pub node: Option<String>,

@@ -331,7 +331,8 @@ pub(crate) enum DnsQuestion {
     #[command(after_help = "\
 A host keeps what it was given: with a folder of manifests as source it is written down there, in
 .millstream-allocations.json; in a cluster it is what status.addresses of the ServiceEntry says. A host that is gone
-is listed as long as nobody else gets its address.")]
+is listed as long as nobody else gets its address. Above them stands what the cluster's controller has to say: why it
+gives none, or what is wrong.")]
     Allocations,
 }
 

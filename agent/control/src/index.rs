@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use allocation::{Demand, Reconciled};
+use allocation::{Demand, Holder, Reconciled, Taken};
 use model::{OutboundPolicy, Snapshot};
 
 use crate::{
@@ -31,6 +31,7 @@ mod nodes;
 mod pods;
 pub(crate) use self::pods::REDIRECTION;
 mod policies;
+mod service_cidrs;
 mod services;
 mod slices;
 mod snapshot;
@@ -175,12 +176,31 @@ impl Index {
 
     /// Which hosts are to be given addresses.
     pub(crate) fn demand(&self) -> Demand {
-        hosts::allocation::demand(&self.hosts(), &self.claims, &self.config.dns.allocation.ranges)
+        hosts::allocation::demand(&self.hosts(), self.taken(), &self.config.dns.allocation.ranges)
     }
 
     /// The same for whoever writes their status.
     pub(crate) fn asked(&self) -> Asked {
-        hosts::allocation::asked(&self.hosts(), &self.claims, &self.config.dns.allocation.ranges)
+        hosts::allocation::asked(&self.hosts(), self.taken(), &self.config.dns.allocation.ranges)
+    }
+
+    /// What of the ranges is the cluster's, or is to be.
+    fn taken(&self) -> Taken {
+        let ranges = &self.config.dns.allocation.ranges;
+        let mut taken = Taken::default();
+        for (claim, holder) in &self.claims {
+            if let Claim::Address(ip) = claim
+                && ranges.contains(*ip)
+            {
+                taken.addresses.insert(*ip, Holder::Cluster(holder.to_string()));
+            }
+        }
+        for (key, entry) in &self.entries {
+            if let Entry::ServiceCidr(networks) = entry {
+                taken.services.extend(networks.iter().map(|network| (*network, key.to_string())));
+            }
+        }
+        taken
     }
 
     /// What they were given, and is written down where the other agents find it.

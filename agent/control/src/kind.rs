@@ -13,6 +13,9 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 const SERVICE_ENTRY_VERSIONS: [&str; 3] =
     ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
 
+/// From Kubernetes 1.33 on.
+const SERVICE_CIDR_VERSION: &str = "networking.k8s.io/v1";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     Namespace,
@@ -22,6 +25,8 @@ pub enum Kind {
     EndpointSlice,
     /// Istio's.
     ServiceEntry,
+    /// The networks of which Services are given their addresses.
+    ServiceCidr,
     Policy(PolicyKind),
 }
 
@@ -61,6 +66,7 @@ impl Kind {
             ("v1", "Pod") => Some(Self::Pod),
             ("v1", "Service") => Some(Self::Service),
             ("discovery.k8s.io/v1", "EndpointSlice") => Some(Self::EndpointSlice),
+            (SERVICE_CIDR_VERSION, "ServiceCIDR") => Some(Self::ServiceCidr),
             (version, "ServiceEntry") if SERVICE_ENTRY_VERSIONS.contains(&version) => {
                 Some(Self::ServiceEntry)
             }
@@ -73,6 +79,7 @@ impl Kind {
         let any_version = match kind {
             "EndpointSlice" => "discovery.k8s.io/v1",
             "ServiceEntry" => SERVICE_ENTRY_VERSIONS[0],
+            "ServiceCIDR" => SERVICE_CIDR_VERSION,
             _ => "v1",
         };
         Self::of(api_version, kind).or_else(|| Self::of(any_version, kind))
@@ -86,22 +93,23 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::ServiceEntry => "ServiceEntry",
+            Self::ServiceCidr => "ServiceCIDR",
             Self::Policy(policy) => policy.name(),
         }
     }
 
-    /// Whether it is not the API server's own, so that there may be no such kind.
+    /// Whether it is not every API server's own, so that there may be no such kind.
     pub(crate) fn may_come_later(self) -> bool {
         match self {
             Self::Policy(policy) => policy != PolicyKind::Kubernetes,
-            Self::ServiceEntry => true,
+            Self::ServiceEntry | Self::ServiceCidr => true,
             Self::Namespace | Self::Node | Self::Pod | Self::Service | Self::EndpointSlice => false,
         }
     }
 
     pub fn is_namespaced(self) -> bool {
         match self {
-            Self::Namespace | Self::Node => false,
+            Self::Namespace | Self::Node | Self::ServiceCidr => false,
             Self::Pod | Self::Service | Self::EndpointSlice | Self::ServiceEntry => true,
             Self::Policy(policy) => policy.is_namespaced(),
         }

@@ -28,6 +28,7 @@ use crate::{
     source::SourceReport,
 };
 
+mod allocator_notes;
 mod backoff;
 mod connect;
 mod daemon_set;
@@ -45,6 +46,7 @@ mod watcher;
 mod watches;
 
 pub use self::{
+    allocator_notes::{AllocatorNotes, AllocatorReport},
     connect::ConnectError,
     daemon_set::OwnDaemonSet,
     entries::EntriesSource,

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use k8s_openapi::{
-    api::{core::v1 as core, discovery::v1 as discovery},
+    api::{core::v1 as core, discovery::v1 as discovery, networking::v1 as networking},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
     serde::de::DeserializeOwned,
 };
@@ -183,6 +183,7 @@ impl Item {
                 let Named { metadata } = *self.typed::<Named>()?;
                 Object::ServiceEntry(Box::new(ServiceEntry::read(metadata, &self.value)))
             }
+            Kind::ServiceCidr => Object::ServiceCidr(self.typed::<networking::ServiceCIDR>()?),
             Kind::Policy(kind) => Object::Policy(Box::new(self.policy(kind)?)),
         };
         Ok(Manifest { document: self.document, object })

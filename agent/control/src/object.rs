@@ -4,6 +4,7 @@ use k8s_openapi::{
     api::{
         core::v1::{Namespace, Node, Pod, Service},
         discovery::v1::EndpointSlice,
+        networking::v1::ServiceCIDR,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -23,6 +24,7 @@ pub enum Object {
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
     ServiceEntry(Box<ServiceEntry>),
+    ServiceCidr(Box<ServiceCIDR>),
     Policy(Box<Policy>),
 }
 
@@ -37,6 +39,7 @@ impl Object {
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::ServiceCidr(_) => Kind::ServiceCidr,
             Self::Policy(policy) => Kind::Policy(policy.kind),
         }
     }
@@ -49,6 +52,7 @@ impl Object {
             Self::Service(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
             Self::ServiceEntry(object) => &object.metadata,
+            Self::ServiceCidr(object) => &object.metadata,
             Self::Policy(object) => &object.metadata,
         }
     }

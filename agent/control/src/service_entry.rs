@@ -31,6 +31,7 @@ pub(crate) struct Spec {
     pub(crate) addresses: Option<Vec<String>>,
     pub(crate) ports: Option<Vec<Port>>,
     pub(crate) resolution: Option<String>,
+    pub(crate) location: Option<String>,
     pub(crate) endpoints: Option<Vec<Endpoint>>,
     pub(crate) workload_selector: Option<WorkloadSelector>,
     pub(crate) export_to: Option<Vec<String>>,
@@ -45,12 +46,13 @@ pub(crate) struct Port {
     pub(crate) target_port: Option<i32>,
 }
 
-/// Its place, weight and identity are not read: nothing chooses by them.
+/// Its place and identity are not read: nothing chooses by them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub(crate) struct Endpoint {
     pub(crate) address: Option<String>,
     /// By the name of the entry's port.
     pub(crate) ports: Option<BTreeMap<String, i32>>,
+    pub(crate) weight: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -37,7 +37,8 @@ pub fn derive<'a>(objects: impl IntoIterator<Item = &'a Object>) -> Vec<Object> 
                 let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME));
                 served.extend(service.map(|service| (namespace(&slice.metadata), service.as_str())));
             }
-            Object::Namespace(_) | Object::Node(_) | Object::ServiceEntry(_) | Object::Policy(_) => {}
+            Object::Namespace(_) | Object::Node(_) | Object::Policy(_) => {}
+            Object::ServiceEntry(_) | Object::ServiceCidr(_) => {}
         }
     }
     let mut slices = Vec::new();

@@ -73,7 +73,7 @@ impl Allocator {
             Problem::Outranked { host, .. } | Problem::Ipv6Taken { host, .. } => {
                 Some((host.clone(), problem.to_string()))
             }
-            Problem::Exhausted { .. } | Problem::Overlap { .. } => None,
+            Problem::Exhausted { .. } | Problem::Overlap { .. } | Problem::OfServices { .. } => None,
         };
         let problems: BTreeMap<ObjectName, String> = reconciled.problems.iter().filter_map(of_host).collect();
         let mut plan = Plan::default();

@@ -5,7 +5,7 @@
 //!  ServiceEntries, Services ──► Entries ──► Allocator ──► Plan ──► JSON patches of status, Events
 //!                                              ▲ │
 //!                    Lease: who leads          │ ▼
-//!                    istiod's lock     ConfigMap: what was freed
+//!                    istiod's lock     ConfigMap: what was freed, what operators are told
 //! ```
 //!
 //! What a status says decides: the record of all that was given is read out of them, and a patch tests what it replaces.
@@ -26,6 +26,8 @@ mod health;
 mod istiod;
 /// PURE: whose the Lease is.
 mod lease;
+/// What operators are told.
+mod told;
 /// One round after the other.
 mod work;
 /// What ServiceEntries are told.
@@ -97,7 +99,8 @@ pub async fn run(options: Options, told: impl Future<Output = ()>) -> Result<(),
         () = &mut told => {}
         () = election.run(lead) => {}
         () = istiod::follow(client, tell) => {}
-        ended = work.run(leads, istiod, Arc::new(ready)) => ended?,
+        // As large as all that it waits for.
+        ended = Box::pin(work.run(leads, istiod, Arc::new(ready))) => ended?,
     }
     health.abort();
     // Whatever was under way is dropped by now.

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, future, sync::Arc, time::Duration};
 
 use allocation::AllocationConfig;
-use control::{EntriesSource, entries::Entries};
+use control::{EntriesSource, entries::Entries, kubernetes::AllocatorNotes};
 use jiff::Timestamp;
+use model::ObjectName;
 use tokio::{
     sync::watch,
     task::{JoinError, JoinHandle},
@@ -12,7 +13,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{allocator::Allocator, election::Term, freed::Freed, istiod::Runs, writer::Writer};
+use crate::{allocator::Allocator, election::Term, freed::Freed, istiod::Runs, told::Told, writer::Writer};
 
 /// After something went wrong.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -22,6 +23,7 @@ pub(crate) struct Work {
     allocator: Allocator,
     freed: Freed,
     writer: Writer,
+    told: Told,
     /// Whether this one has taken over from the leader before.
     has_begun: bool,
     /// What was said of the allocation as a whole.
@@ -45,10 +47,12 @@ impl Work {
         identity: &str,
     ) -> Self {
         let (client, manager) = (source.client().clone(), format!("{name}-controller"));
+        let notes = AllocatorNotes::new(client.clone(), &ObjectName::new(namespace, name));
         Self {
             allocator: Allocator::new(config),
             freed: Freed::new(client.clone(), namespace, name, &manager),
             writer: Writer::new(client, &manager, identity),
+            told: Told::new(notes, &manager, identity),
             source,
             has_begun: false,
             said: BTreeSet::new(),
@@ -71,17 +75,20 @@ impl Work {
                 // What the leader before wrote last must be known: it is all listed anew.
                 followed = Followed::begin(&self.source);
                 self.has_begun = false;
+                self.told.begin_anew();
             }
             led = leads_now;
             let entries = followed.entries.borrow_and_update().clone();
             let runs = istiod.borrow_and_update().clone();
             if let Some(entries) = entries {
                 ready.send_replace(true);
-                again = if leads_now && self.may_give(&runs) {
-                    self.lead(&entries, &leads).await
-                } else {
-                    self.allocator.observe(&entries, Timestamp::now());
-                    None
+                again = match (leads_now, &runs) {
+                    (true, Runs::No) => self.lead(&entries, &leads).await,
+                    (true, Runs::Yes(_)) => self.stand_by(&entries, &runs).await,
+                    (true, Runs::Unknown) | (false, _) => {
+                        self.allocator.observe(&entries, Timestamp::now());
+                        None
+                    }
                 };
             }
             tokio::select! {
@@ -94,17 +101,19 @@ impl Work {
         }
     }
 
-    fn may_give(&mut self, runs: &Runs) -> bool {
-        match runs {
-            Runs::No => self.say(&[], |said| said.starts_with(ISTIOD)),
-            Runs::Unknown => {}
-            Runs::Yes(_) => self.say(&[format!("{ISTIOD}{runs}")], |said| said.starts_with(ISTIOD)),
-        }
-        *runs == Runs::No
+    /// Returns when to tell it again, where that went wrong.
+    async fn stand_by(&mut self, entries: &Entries, runs: &Runs) -> Option<Instant> {
+        self.allocator.observe(entries, Timestamp::now());
+        let told = self.told.tell(Some(runs.to_string()), &[]).await;
+        let is_told = told.is_ok();
+        let lines: Vec<_> = [format!("{ISTIOD}{runs}")].into_iter().chain(told.err()).collect();
+        self.say(&lines, |_| true);
+        (!is_told).then(|| Instant::now() + AGAIN)
     }
 
     /// Returns when to look again, if nothing changes before.
     async fn lead(&mut self, entries: &Entries, leads: &watch::Receiver<Term>) -> Option<Instant> {
+        self.say(&[], |said| said.starts_with(ISTIOD));
         if !self.has_begun {
             match self.freed.read().await {
                 Ok(freed) => {
@@ -125,12 +134,15 @@ impl Work {
         // Before anything is given: who comes next must know what is not to be.
         let written = self.freed.write(self.allocator.freed(now)).await;
         let unwritten = written.as_ref().err().map(|reason| format!("{FREED}{reason}"));
-        let problems: Vec<_> = plan.problems.into_iter().chain(unwritten).collect();
+        let mut problems: Vec<_> = plan.problems.into_iter().chain(unwritten).collect();
+        let told = self.told.tell(None, &problems).await;
+        let is_written = written.is_ok() && told.is_ok();
+        problems.extend(told.err());
         self.say(&problems, |said| !said.starts_with(ISTIOD));
         let retry = self.writer.patch(entries, plan.patches, leads).await;
         self.writer.complain(entries, &plan.complaints).await;
         let more = self.writer.has_more(&plan.complaints);
-        let later = written.is_err().then(|| Instant::now() + AGAIN);
+        let later = (!is_written).then(|| Instant::now() + AGAIN);
         [retry, more, later].into_iter().flatten().min()
     }
 

@@ -25,6 +25,8 @@ pub enum AllocationOrigin {
     Recorded,
     /// In `status.addresses` of its ServiceEntry.
     Status,
+    /// Nowhere: the range of IPv4 has none left, and the one of IPv6 comes from the host's name alone.
+    Hash,
     /// Nowhere: computed as istiod did before it kept records.
     IstioV1,
 }

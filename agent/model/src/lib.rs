@@ -24,6 +24,7 @@ pub use name::{ObjectName, PodUid};
 pub use pod::{Enrolment, ExistingConnections, OutboundPolicy, Pod, PodDns, Uncaptured, WhenAgentDown};
 pub use registered::Registered;
 pub use service::{
-    Affinity, Discovery, Endpoint, EndpointState, NamedEndpoint, Registry, Service, ServicePort, Visibility,
+    Affinity, Discovery, Endpoint, EndpointState, Location, NamedEndpoint, Registry, Service, ServicePort,
+    Visibility,
 };
 pub use snapshot::{ReadyAddresses, Snapshot, SnapshotBuilder};

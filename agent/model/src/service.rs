@@ -1,8 +1,15 @@
 //! Services and the endpoints that serve them.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Cidr, EndpointAddr, ObjectName, PodUid};
 
@@ -23,6 +30,8 @@ pub struct Service {
     pub networks: Vec<Cidr>,
     pub ports: Vec<ServicePort>,
     pub discovery: Discovery,
+    /// Of a ServiceEntry.
+    pub location: Option<Location>,
     /// `spec.externalName`: only another name.
     pub external_name: Option<Arc<str>>,
     pub visibility: Visibility,
@@ -56,6 +65,15 @@ pub enum Discovery {
     DynamicDns,
 }
 
+/// `spec.location` of a ServiceEntry, in Istio's words: whether its hosts are part of the mesh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Location {
+    #[default]
+    MeshExternal,
+    MeshInternal,
+}
+
 /// `exportTo`: from which namespaces the service is seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -82,6 +100,8 @@ pub struct ServicePort {
     pub name: Arc<str>,
     pub port: u16,
     pub endpoints: Vec<Endpoint>,
+    /// How many times the connections of an endpoint of weight 1 each of these is to have; empty where nobody says.
+    pub weights: BTreeMap<EndpointAddr, NonZeroU32>,
     /// Of a service that is discovered by DNS.
     pub names: Vec<NamedEndpoint>,
 }
@@ -126,9 +146,10 @@ impl Service {
         Self::new(name, host, Registry::Kubernetes)
     }
 
-    /// One host of a ServiceEntry.
+    /// One host of a ServiceEntry that says nothing else.
     pub fn entry(namespace: &str, host: &str) -> Self {
-        Self::new(ObjectName::new(namespace, host), host.into(), Registry::ServiceEntry)
+        let service = Self::new(ObjectName::new(namespace, host), host.into(), Registry::ServiceEntry);
+        Self { location: Some(Location::default()), ..service }
     }
 
     fn new(name: ObjectName, host: Arc<str>, registry: Registry) -> Self {
@@ -141,6 +162,7 @@ impl Service {
             networks: Vec::new(),
             ports: Vec::new(),
             discovery: Discovery::default(),
+            location: None,
             external_name: None,
             visibility: Visibility::default(),
             affinity: Affinity::default(),

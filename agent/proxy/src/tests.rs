@@ -458,7 +458,7 @@ fn cluster() -> Arc<Snapshot> {
                 name: port.to_string().into(),
                 port,
                 endpoints: endpoints.iter().map(|addr| endpoint(addr)).collect(),
-                names: Vec::new(),
+                ..ServicePort::default()
             })
             .collect(),
         affinity,

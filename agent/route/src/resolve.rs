@@ -154,7 +154,7 @@ fn candidates<'a>(
         return Err(if elsewhere { Refusal::NoLocalEndpoint } else { Refusal::NoEndpoint });
     };
     let chosen = usable().filter(|e| here(e) && rank(e) == best).collect();
-    Candidates::new(chosen).ok_or(Refusal::NoEndpoint)
+    Candidates::new(chosen, &port.weights).ok_or(Refusal::NoEndpoint)
 }
 
 /// Less is better: a ready endpoint of the other family is used before a terminating one of this.

@@ -1,23 +1,25 @@
 //! `millstream controller` on a real API server, with the rights that the chart gives it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
 use cluster::{Cluster, release::IN_NAMESPACE};
-use harness::{Io, PATIENCE, Process, millstream};
+use harness::{Agent, AgentOptions, Io, PATIENCE, Process, millstream};
 use model::ObjectName;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::source::watched::{Watched, kubeconfig_of};
 
 const MANIFESTS: &str = include_str!("../../../daemonset/millstream.yaml");
 const ACCOUNT: &str = "system:serviceaccount:millstream-system:millstream-controller";
+/// For many hosts.
+const MANY_PATIENCE: Duration = Duration::from_secs(60);
 const IN_SHOP: &str = "--namespace=shop";
 
 /// As Istio's: the status is written apart from the rest.
@@ -63,7 +65,10 @@ struct Controller {
 
 impl Mesh {
     fn start(name: &str) -> Self {
-        let cluster = Cluster::api(name).unwrap();
+        Self::of(Cluster::api(name).unwrap())
+    }
+
+    fn of(cluster: Cluster) -> Self {
         cluster.apply(CRD).unwrap();
         cluster.wait(&["--for=condition=Established", "crd/serviceentries.networking.istio.io"]).unwrap();
         cluster.apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}").unwrap();
@@ -359,7 +364,12 @@ fn a_leader_that_was_stopped_leads_no_more() {
 
 #[test]
 fn where_istiod_gives_addresses_no_other_does() {
-    let mesh = Mesh::start("istiod");
+    let mesh = Mesh::of(Cluster::start("istiod").unwrap());
+    let node = mesh.cluster.node("n1").unwrap();
+    let own = AgentOptions::default().arg("--daemonset").arg("millstream-system/millstream");
+    let agent = Agent::start(node.post().unwrap(), own).unwrap();
+    let told = || agent.cli(&["dns", "allocations"]).unwrap().any_stdout().to_owned();
+    assert!(told().starts_with("NAMESPACE "), "{}", told());
     mesh.cluster.apply("{apiVersion: v1, kind: Namespace, metadata: {name: istio-system}}").unwrap();
     let lock = |holder: &str| {
         let record = format!(
@@ -378,8 +388,149 @@ fn where_istiod_gives_addresses_no_other_does() {
     mesh.wait("it says so", || one.log().contains(held).then_some(()));
     assert_eq!(mesh.holder(), "one");
     assert_eq!(mesh.statuses(), BTreeMap::new());
+    // Who asks an agent is told so, above what was given.
+    mesh.wait("an agent says so", || told().contains(held).then_some(()));
+    let lines = told();
+    let [said, heading] = &lines.lines().collect::<Vec<_>>()[..] else { panic!("{lines}") };
+    assert!(
+        said.starts_with("the controller (one, since 20") && said.contains("): standing by: "),
+        "{lines}"
+    );
+    assert!(heading.starts_with("NAMESPACE "), "{lines}");
+    assert_eq!(agent.json(&["dns", "allocations"]).unwrap(), json!([]), "the list stays what it is");
     lock("");
     mesh.wait_status("a", has_both);
+    mesh.wait("an agent says no more of it", || (!told().contains("standing by")).then_some(()));
+    assert!(told().contains("a.example.com"), "{}", told());
     assert_eq!(one.log().matches(held).count(), 2, "said once, and once that it is over: {}", one.log());
+    one.end();
+}
+
+/// What is wrong with the allocation as a whole is for every operator to see.
+#[test]
+fn a_range_that_is_the_services_is_named() {
+    let mesh = Mesh::start("services");
+    let one = mesh.controller("one");
+    mesh.wait_holder("one");
+    mesh.apply("a", "", &by_dns("a.example.com"));
+    mesh.wait_status("a", has_both);
+    assert_eq!(mesh.freed(), "", "nothing is worth saying");
+    mesh.cluster
+        .apply("{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: more}, spec: {cidrs: [240.240.0.0/20]}}")
+        .unwrap();
+    let named =
+        "240.240.0.0/16, of which hosts are given addresses, overlaps 240.240.0.0/20 of ServiceCIDR more";
+    mesh.wait("it is told", || mesh.freed().contains(named).then_some(()));
+    assert!(one.log().contains(named), "{}", one.log());
+    let agents = "--as=system:serviceaccount:millstream-system:millstream";
+    let read = ["get", "configmap/millstream-allocations", IN_NAMESPACE, agents, "--output=jsonpath={.data}"];
+    assert!(mesh.kubectl(&read).contains(named), "agents may read it");
+    mesh.kubectl(&["delete", "servicecidr", "more", "--wait=false"]);
+    mesh.wait("it is told no more", || (!mesh.freed().contains(named)).then_some(()));
+    one.end();
+}
+
+/// As many as the range is made for.
+#[test]
+fn twenty_thousand_hosts_have_addresses_of_which_none_moves() {
+    const ENTRIES: usize = 80;
+    const HOSTS: usize = 250;
+    let mesh = Mesh::start("many");
+    let one = mesh.controller("one");
+    mesh.wait_holder("one");
+    let mut agent = Watched::start(&mesh.cluster);
+
+    let entry = |n: usize| {
+        let hosts: Vec<_> = (0..HOSTS).map(|host| format!("h{host}.e{n}.example.com")).collect();
+        json!({
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "ServiceEntry",
+            "metadata": {"name": format!("e{n}"), "namespace": "shop"},
+            "spec": {"hosts": hosts, "resolution": "DNS", "ports": [{"number": 443, "name": "tls"}]},
+        })
+    };
+    let apply = |entries: std::ops::Range<usize>| {
+        let all: Vec<_> = entries.map(|n| entry(n).to_string()).collect();
+        mesh.cluster.apply(&all.join("\n---\n")).unwrap();
+    };
+    // Until each of them has everything, and as long as that took.
+    let wait_written = |entries: usize| {
+        let begun = Instant::now();
+        loop {
+            let statuses = mesh.statuses();
+            let complete = statuses.values().filter(|status| status.len() == 2 * HOSTS).count();
+            if complete == entries {
+                return (statuses, begun.elapsed());
+            }
+            assert!(
+                begun.elapsed() < MANY_PATIENCE,
+                "{complete} of {entries} after {MANY_PATIENCE:?}: {}",
+                one.log()
+            );
+            thread::sleep(Duration::from_millis(500));
+        }
+    };
+    let by_host = |statuses: &BTreeMap<String, Vec<String>>| {
+        let mut hosts: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
+        for pair in statuses.values().flatten() {
+            let (host, ip) = pair.split_once(' ').unwrap();
+            assert!(hosts.entry(host.to_owned()).or_default().insert(ip.parse().unwrap()), "{pair}");
+        }
+        hosts
+    };
+    let mut agree = |what: &str, hosts: &BTreeMap<String, BTreeSet<IpAddr>>| {
+        let begun = Instant::now();
+        agent.wait(what, |snapshot| {
+            hosts.iter().all(|(host, ips)| {
+                let service = snapshot.service(&ObjectName::new("shop", host));
+                service
+                    .is_some_and(|service| service.allocated.iter().copied().collect::<BTreeSet<_>>() == *ips)
+            })
+        });
+        begun.elapsed()
+    };
+
+    apply(0..ENTRIES);
+    let (statuses, written) = wait_written(ENTRIES);
+    let first = by_host(&statuses);
+    let all: BTreeSet<_> = first.values().flatten().collect();
+    assert_eq!((first.len(), all.len()), (ENTRIES * HOSTS, 2 * ENTRIES * HOSTS), "each has two of its own");
+    eprintln!(
+        "{} hosts: written after {written:?}, known to an agent {:?} later",
+        first.len(),
+        agree("all", &first)
+    );
+
+    // Half of them go, and as many others come.
+    let gone: Vec<_> = (0..ENTRIES / 2).map(|n| format!("e{n}")).collect();
+    let mut delete = vec!["delete", "serviceentry", IN_SHOP];
+    delete.extend(gone.iter().map(|name| &**name));
+    mesh.kubectl(&delete);
+    apply(ENTRIES..ENTRIES + ENTRIES / 2);
+    let (statuses, written) = wait_written(ENTRIES);
+    let second = by_host(&statuses);
+    assert_eq!(second.len(), ENTRIES * HOSTS);
+    for (host, ips) in &second {
+        match first.get(host) {
+            Some(before) => assert_eq!(ips, before, "{host} has moved"),
+            None => assert!(
+                ips.iter().all(|ip| !all.contains(ip)),
+                "{host} has what was another's just now: {ips:?}"
+            ),
+        }
+    }
+    assert_eq!(second.values().flatten().collect::<BTreeSet<_>>().len(), 2 * second.len());
+    eprintln!(
+        "half of them others: written after {written:?}, known {:?} later",
+        agree("the others", &second)
+    );
+
+    // Who comes back has its own again.
+    apply(0..1);
+    let (statuses, _) = wait_written(ENTRIES + 1);
+    for (host, ips) in by_host(&statuses).iter().filter(|(host, _)| host.ends_with(".e0.example.com")) {
+        assert_eq!(*ips, first[host], "{host}");
+    }
+    assert!(!one.log().contains(" WARN "), "{}", one.log());
     one.end();
 }

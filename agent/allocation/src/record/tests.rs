@@ -35,9 +35,9 @@ fn config(range: &str) -> AllocationConfig {
 }
 
 fn v4(reconciled: &Reconciled, host: &str) -> Option<Ipv4Addr> {
-    reconciled.addresses.get(&name(host)).map(|addresses| match addresses[0] {
-        IpAddr::V4(ip) => ip,
-        IpAddr::V6(_) => panic!("{host} has no IPv4 address"),
+    reconciled.addresses.get(&name(host))?.iter().find_map(|ip| match ip {
+        IpAddr::V4(ip) => Some(*ip),
+        IpAddr::V6(_) => None,
     })
 }
 
@@ -157,18 +157,19 @@ fn a_range_that_is_exhausted_or_in_use_is_told() {
     let config = config("240.0.0.0/30");
     let cluster = |ip: &str, name: &str| (ip.parse().unwrap(), Holder::Cluster(name.to_owned()));
     let exhausted = "240.0.0.0/30 has no address left for host shop/";
-    let advice = "give hosts addresses of their own, or the agents a wider range (dns.allocation.ipv4)";
+    let advice = "over IPv4 nobody reaches that by name; give hosts addresses of their own, or the agents a wider range \
+                  (dns.allocation.ipv4)";
     let in_use =
         "240.0.0.0/30, of which hosts are given addresses, is in use in the cluster: 240.0.0.1 is that of";
     let choose = "choose another range (dns.allocation)";
     for (hosts, taken, expected) in [
         (&["a", "b"][..], vec![], vec![]),
-        (&["a", "b", "c"], vec![], vec![format!("{exhausted}c; {advice}")]),
-        (&["a", "b", "c", "d"], vec![], vec![format!("{exhausted}c, and one more; {advice}")]),
+        (&["a", "b", "c"], vec![], vec![format!("{exhausted}c: {advice}")]),
+        (&["a", "b", "c", "d"], vec![], vec![format!("{exhausted}c, and one more: {advice}")]),
         (
             &["a", "b"],
             vec![cluster("240.0.0.1", "Service shop/web"), cluster("10.0.0.1", "Pod shop/web-1")],
-            vec![format!("{exhausted}b; {advice}"), format!("{in_use} Service shop/web; {choose}")],
+            vec![format!("{exhausted}b: {advice}"), format!("{in_use} Service shop/web; {choose}")],
         ),
         (
             &["a"],
@@ -179,6 +180,54 @@ fn a_range_that_is_exhausted_or_in_use_is_told() {
         let taken = Taken { addresses: taken.into_iter().collect(), ..Taken::default() };
         let reconciled = Record::default().reconcile(&Demand { taken, ..demand(hosts) }, &config, at(0));
         assert_eq!(problems(&reconciled), expected, "{hosts:?}");
+        for host in hosts {
+            let of_ipv6 = reconciled.addresses[&name(host)].iter().filter(|ip| ip.is_ipv6()).count();
+            assert_eq!(of_ipv6, 1, "{hosts:?}: {host} has its IPv6 address whatever becomes of the other");
+        }
+    }
+}
+
+#[test]
+fn a_range_of_which_services_are_given_addresses_is_told() {
+    let config = config("240.0.0.0/16");
+    for (name, services, expected) in [
+        ("elsewhere", &[("10.96.0.0/12", "kubernetes"), ("fd00::/108", "kubernetes")][..], &[][..]),
+        ("a part of it", &[("240.0.5.0/24", "more")], &["240.0.0.0/16 240.0.5.0/24 ServiceCIDR more"]),
+        (
+            "more than it",
+            &[("240.0.0.0/8", "kubernetes")],
+            &["240.0.0.0/16 240.0.0.0/8 ServiceCIDR kubernetes"],
+        ),
+        (
+            "twice, and of the other family",
+            &[("10.0.0.0/8", "old"), ("240.0.0.0/16", "a"), ("240.0.1.0/24", "b"), ("2001:2::/112", "c")],
+            &[
+                "240.0.0.0/16 240.0.0.0/16 ServiceCIDR a, and one more",
+                "2001:2::/48 2001:2::/112 ServiceCIDR c",
+            ],
+        ),
+    ] {
+        let object =
+            |(network, name): &(&str, &str)| (network.parse().unwrap(), format!("ServiceCIDR {name}"));
+        let taken = Taken { services: services.iter().map(object).collect(), ..Taken::default() };
+        let reconciled = Record::default().reconcile(&Demand { taken, ..demand(&["a"]) }, &config, at(0));
+        assert_eq!(
+            reconciled.addresses[&self::name("a")].len(),
+            2,
+            "{name}: until a Service has it, it is to be had"
+        );
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|text| {
+                let [range, network, holder] = text.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
+                format!(
+                    "{range}, of which hosts are given addresses, overlaps {network} of {holder}, of which Services are \
+                     given theirs: a Service that gets one of a host's takes it away; choose another range \
+                     (dns.allocation)"
+                )
+            })
+            .collect();
+        assert_eq!(problems(&reconciled), expected, "{name}");
     }
 }
 
@@ -190,6 +239,7 @@ fn what_is_not_written_down_is_not_in_force() {
     let only = two.clone().only(&known);
     assert_eq!((v4(&only, "a"), v4(&only, "b")), (v4(&two, "a"), None));
     assert_eq!(only.record, known);
+    assert_eq!(only.addresses.get(&name("b")), None, "nor one of IPv6, for it is to have both");
 }
 
 #[test]

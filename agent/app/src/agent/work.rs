@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use capture::{Capture, Pins, Programs, Pulse};
 use control::{
     SourceReport,
-    kubernetes::{Client, PodLookup, StatusWriter},
+    kubernetes::{AllocatorNotes, Client, PodLookup, StatusWriter},
 };
 use model::Snapshot;
 use proxy::Proxy;
@@ -21,7 +21,7 @@ use crate::{
     admin::Admin,
     arrivals::Arrivals,
     canary,
-    config::{Config, positive},
+    config::{AllocationMode, Config, positive},
     enroller::Enroller,
     listeners::ProxyListeners,
     logging::LogFilter,
@@ -126,6 +126,9 @@ impl Work {
             keeping.spawn(ready::untaint(client, options.node.clone(), ready.clone()));
         }
         let (trouble, told) = watch::channel(None);
+        let gives = config.dns.allocation.mode == AllocationMode::Recorded;
+        let release = client.clone().zip(options.daemonset.as_ref()).filter(|_| gives);
+        let allocator = release.map(|(client, release)| AllocatorNotes::new(client, release));
         let telling = client.map(|client| {
             let writer = StatusWriter::new(client, &options.node);
             let redirection = Redirection {
@@ -147,6 +150,7 @@ impl Work {
             ready,
             chain,
             telling: told,
+            allocator,
             proxy: proxy.clone(),
             probes,
             same_node: config.same_node,

@@ -26,7 +26,9 @@ pub(super) fn proxied(story: &mut Story, facts: &Facts<'_>, destination: SocketA
                 format!("snapshot {version}: {count}"),
             );
             for endpoint in candidates.iter() {
-                story.tell("select", format!("perhaps {}", endpoint.addr), way(endpoint.addr));
+                let weight = candidates.weight_of(endpoint.addr);
+                let weight = weight.map_or(String::new(), |weight| format!(", weight {weight}"));
+                story.tell("select", format!("perhaps {}{weight}", endpoint.addr), way(endpoint.addr));
             }
             (Verdict::Proxied, format!("goes through the proxy to service {}", service.name))
         }

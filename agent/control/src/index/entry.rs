@@ -1,8 +1,10 @@
 //! One object in the index, of whatever kind.
 
+use model::Cidr;
+
 use super::{
     Claim, IndexConfig, hosts::HostsEntry, namespaces::NamespaceEntry, nodes, pods::PodEntry,
-    policies::PolicyEntry, services::KubernetesService, slices::SliceEntry,
+    policies::PolicyEntry, service_cidrs, services::KubernetesService, slices::SliceEntry,
 };
 use crate::{field, kind::ObjectKey, object::Object, refusal::Invalid};
 
@@ -14,6 +16,7 @@ pub(super) enum Entry {
     Service(KubernetesService),
     EndpointSlice(SliceEntry),
     Hosts(HostsEntry),
+    ServiceCidr(Vec<Cidr>),
     Policy(PolicyEntry),
 }
 
@@ -52,6 +55,7 @@ impl Entry {
                 Self::EndpointSlice(SliceEntry::parse(&key.object_name(), slice)?)
             }
             Object::ServiceEntry(entry) => Self::Hosts(HostsEntry::parse(key.object_name(), entry)?),
+            Object::ServiceCidr(object) => Self::ServiceCidr(service_cidrs::networks(object)?),
             Object::Policy(policy) => Self::Policy(PolicyEntry::parse(policy)),
         })
     }
@@ -61,9 +65,8 @@ impl Entry {
         match self {
             Self::Pod(pod) => pod.claims(),
             Self::Service(service) => service.claims(),
-            Self::Namespace(_) | Self::Node | Self::EndpointSlice(_) | Self::Hosts(_) | Self::Policy(_) => {
-                Vec::new()
-            }
+            Self::Namespace(_) | Self::Node | Self::EndpointSlice(_) => Vec::new(),
+            Self::Hosts(_) | Self::ServiceCidr(_) | Self::Policy(_) => Vec::new(),
         }
     }
 
@@ -75,7 +78,7 @@ impl Entry {
             Self::Service(service) => &service.objections,
             Self::Hosts(entry) => &entry.objections,
             Self::Policy(policy) => &policy.objections,
-            Self::Node | Self::EndpointSlice(_) => &[],
+            Self::Node | Self::EndpointSlice(_) | Self::ServiceCidr(_) => &[],
         }
     }
 }

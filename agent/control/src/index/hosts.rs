@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use model::{Cidr, Discovery, ObjectName, Visibility, cidr::CidrError};
+use model::{Cidr, Discovery, Location, ObjectName, Visibility, cidr::CidrError};
 
 use crate::{
     field,
@@ -38,6 +38,7 @@ pub(super) struct HostsEntry {
     /// TCP only.
     pub(super) ports: Vec<HostPort>,
     pub(super) discovery: Discovery,
+    pub(super) location: Location,
     pub(super) backing: Backing,
     pub(super) visibility: Visibility,
     /// What an allocator has recorded.
@@ -92,6 +93,7 @@ impl HostsEntry {
             networks,
             ports,
             discovery,
+            location: location(spec)?,
             status,
             objections,
         })
@@ -127,6 +129,17 @@ fn discovery(spec: &Spec) -> Result<Discovery, Invalid> {
         Some(other) => {
             let known = "NONE, STATIC, DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS";
             return Err(Invalid::new("spec.resolution", format_args!("{other:?} is not one of {known}")));
+        }
+    })
+}
+
+fn location(spec: &Spec) -> Result<Location, Invalid> {
+    Ok(match spec.location.as_deref() {
+        None | Some("" | "MESH_EXTERNAL") => Location::MeshExternal,
+        Some("MESH_INTERNAL") => Location::MeshInternal,
+        Some(other) => {
+            let known = "MESH_EXTERNAL, MESH_INTERNAL";
+            return Err(Invalid::new("spec.location", format_args!("{other:?} is not one of {known}")));
         }
     })
 }

@@ -90,7 +90,7 @@ impl<'a> Join<'a> {
                     }
                 }
                 Entry::Policy(policy) => join.policies.add(key, policy),
-                Entry::Node | Entry::Hosts(_) => {}
+                Entry::Node | Entry::Hosts(_) | Entry::ServiceCidr(_) => {}
             }
         }
         join
@@ -153,7 +153,7 @@ impl<'a> Join<'a> {
             name: port.name.clone(),
             port: port.port,
             endpoints: self.endpoints(port, slices),
-            names: Vec::new(),
+            ..ServicePort::default()
         };
         Service {
             vips: vips.clone(),

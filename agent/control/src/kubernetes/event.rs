@@ -61,10 +61,17 @@ pub(super) struct Closed;
 
 // === impl Topic ===
 
+impl Topic {
+    /// Whether nothing may be said before it is known. Those of which Services are given addresses are only warned of.
+    pub(super) fn is_awaited(self) -> bool {
+        self != Self::Objects(Kind::ServiceCidr)
+    }
+}
+
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Objects(kind) = self else {
-            return f.write_str("the kinds of network policies and of Istio");
+            return f.write_str("the kinds that not every API server has");
         };
         match kind.name().strip_suffix('y') {
             Some(stem) => write!(f, "{stem}ies"),

@@ -1,5 +1,5 @@
-//! Which kinds the API server serves that are not its own: network policies, which come with a CNI, and what comes with
-//! Istio. They may come and go.
+//! Which kinds the API server serves that not every one does: network policies, which come with a CNI, what comes with
+//! Istio, and what came with a newer Kubernetes. They may come and go.
 
 use std::time::Duration;
 
@@ -17,23 +17,22 @@ use tokio::{
 use super::{
     backoff::{Backoff, Reached},
     event::{Change, Closed, Outbox, Served},
-    of::Of,
+    of::{ISTIO, NETWORKING, Of},
     request::{ANSWER, RequestError},
 };
 use crate::kind::Kind;
 
 /// Where there are policies of one kind in two groups, the first is watched: Calico shows what its own group holds in
 /// the other as well.
-const GROUPS: [&str; 6] = [
+const GROUPS: [&str; 7] = [
     "cilium.io",
     "crd.projectcalico.org",
     "projectcalico.org",
     "crd.antrea.io",
     "policy.networking.k8s.io",
     ISTIO,
+    NETWORKING,
 ];
-
-pub(super) const ISTIO: &str = "networking.istio.io";
 
 /// Between looks, and as much again at most.
 const LOOK: Duration = Duration::from_secs(30);

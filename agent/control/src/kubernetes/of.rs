@@ -1,13 +1,17 @@
 //! What of the cluster is followed. PURE.
 
-use super::{event::Topic, kinds::ISTIO};
+use super::event::Topic;
 use crate::kind::{Kind, PolicyKind};
+
+pub(super) const ISTIO: &str = "networking.istio.io";
+/// Of Kubernetes itself, where newer versions have more kinds than older ones.
+pub(super) const NETWORKING: &str = "networking.k8s.io";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     /// Everything that an agent reads.
     Agent,
-    /// What it takes to give hosts addresses: ServiceEntries, and who has addresses already.
+    /// What it takes to give hosts addresses: ServiceEntries, and who has addresses already, or is to have some.
     Entries,
 }
 
@@ -45,16 +49,16 @@ impl Of {
     /// Of the kinds that may come later.
     pub(super) fn includes(self, kind: Kind) -> bool {
         match self {
-            Self::Agent => true,
-            Self::Entries => kind == Kind::ServiceEntry,
+            Self::Agent => kind != Kind::ServiceCidr,
+            Self::Entries => matches!(kind, Kind::ServiceEntry | Kind::ServiceCidr),
         }
     }
 
     /// Whether a group of the API may have some.
     pub(super) fn looks_into(self, group: &str) -> bool {
         match self {
-            Self::Agent => true,
-            Self::Entries => group == ISTIO,
+            Self::Agent => group != NETWORKING,
+            Self::Entries => [ISTIO, NETWORKING].contains(&group),
         }
     }
 }

@@ -89,7 +89,7 @@ impl View {
             Change::Standing | Change::Served(_) => {
                 watched.trouble = None;
                 watched.synced = true;
-                self.is_synced |= self.watches.values().all(|watched| watched.synced);
+                self.is_synced |= self.watches.iter().all(|(topic, w)| w.synced || !topic.is_awaited());
             }
             Change::Applied(object) => {
                 // What is refused is kept by the index, and reported.
@@ -127,7 +127,7 @@ impl View {
             let in_force = match (watched.synced, self.is_synced) {
                 (true, _) => InForce::LastKnown,
                 (false, true) => match topic {
-                    Topic::Objects(Kind::ServiceEntry) => InForce::Without,
+                    Topic::Objects(Kind::ServiceEntry | Kind::ServiceCidr) => InForce::Without,
                     Topic::Objects(_) | Topic::Kinds => InForce::TheWorst,
                 },
                 (false, false) => InForce::Nothing,

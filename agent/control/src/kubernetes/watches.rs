@@ -74,8 +74,8 @@ impl Watches {
             Topic::Objects(Kind::Service) => self.objects(Kind::Service, Object::Service),
             Topic::Objects(Kind::EndpointSlice) => self.objects(Kind::EndpointSlice, Object::EndpointSlice),
             Topic::Objects(Kind::Policy(kind)) => self.policies(kind, kinds::kubernetes()),
-            // It comes later.
-            Topic::Objects(Kind::ServiceEntry) => {}
+            // They come later.
+            Topic::Objects(Kind::ServiceEntry | Kind::ServiceCidr) => {}
             Topic::Kinds => {
                 let Some(reload) = reload.take() else { return };
                 let outbox = self.outbox(Topic::Kinds);
@@ -150,6 +150,10 @@ impl Watches {
         match kind {
             Kind::Policy(policy) => self.policies(policy, resource),
             Kind::ServiceEntry => self.service_entries(resource),
+            Kind::ServiceCidr => {
+                let api = Api::all(self.client.clone());
+                self.watch(kind, api, resource, |object| Object::ServiceCidr(Box::new(object)));
+            }
             // Each of them is watched from the beginning.
             Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service | Kind::EndpointSlice => {}
         }

@@ -100,6 +100,13 @@ fn what_a_status_comes_to() {
             "x",
             "a@240.0.0.2 a@fd00::1",
         ),
+        ("of IPv6 alone where no other is left", "x: a b = a@240.0.0.1 b@240.0.0.2; y: c =", "y", "c@v6"),
+        (
+            "of IPv4 as soon as one is left",
+            "x: a = a@240.0.0.1 a@2001:2:0:1::; y: c = c@2001:2:0:2::",
+            "y",
+            "c@v6 c@240.0.0.2",
+        ),
         ("istiod's", "x: a = !a@240.0.0.2", "x", "a@240.0.0.2"),
         ("istiod's, also another's", "x: a = a@240.0.0.2 a@fd00::1; y: b = !b@240.0.0.2", "y", "b@240.0.0.2"),
         ("istiod's, not eligible any more", "x: = !a@240.0.0.2", "x", "a@240.0.0.2"),
@@ -173,8 +180,8 @@ fn an_address_in_a_spec_wins() {
     assert_eq!(after(&plan, &entries, "y"), "b@fd00::1", "its address is gone, and there is no other");
     assert_eq!(
         plan.complaints[&service("y")],
-        "240.0.0.0/30 has no address left for host shop/b; give hosts addresses of their own, or the agents a wider range \
-         (dns.allocation.ipv4)"
+        "240.0.0.0/30 has no address left for host shop/b: over IPv4 nobody reaches that by name; give hosts addresses of \
+         their own, or the agents a wider range (dns.allocation.ipv4)"
     );
     // Where there is one left, it gets that, and who reads its status is told why.
     let mut wide = allocator("240.0.0.0/24");
@@ -195,7 +202,7 @@ fn what_is_freed_is_nobodys_for_the_time_of_the_quarantine_whoever_leads() {
     let mut first = allocator(TWO);
     first.plan(&gone, at(0));
     let new = entries("b: b = b@240.0.0.2 b@fd00::2; c: c =");
-    assert_eq!(after(&first.plan(&new, at(10)), &new, "c"), "", "240.0.0.1 is in quarantine");
+    assert_eq!(after(&first.plan(&new, at(10)), &new, "c"), "c@v6", "240.0.0.1 is in quarantine");
     let passed_on = first.freed(at(10));
 
     for (name, mut next) in
@@ -209,7 +216,7 @@ fn what_is_freed_is_nobodys_for_the_time_of_the_quarantine_whoever_leads() {
             next.observe(&new, at(20));
             next.adopt_freed(&passed_on);
         }
-        assert_eq!(after(&next.plan(&new, at(HOUR + 9)), &new, "c"), "", "{name}");
+        assert_eq!(after(&next.plan(&new, at(HOUR + 9)), &new, "c"), "c@v6", "{name}");
         assert_eq!(after(&next.plan(&new, at(HOUR + 10)), &new, "c"), "c@240.0.0.1 c@v6", "{name}");
         assert!(next.freed(at(HOUR + 10)).is_empty(), "{name}");
     }

@@ -132,8 +132,19 @@ fn problems_are_told_beside_the_record() {
     let config = AllocationConfig { ranges: ranges.unwrap(), ..AllocationConfig::default() };
     let demand = demand(&["a", "b", "c"]);
     let shared = reconcile(dir.path(), &demand, &config, &Record::default(), Timestamp::UNIX_EPOCH);
-    assert_eq!(hosts(&shared), "a b");
-    assert!(reasons(&shared)[0].starts_with(&format!("{RECORD}: 240.0.0.0/30 has no address left")));
+    let addresses = |shared: &Shared| {
+        let of = |host| &shared.reconciled.addresses[&ObjectName::new("shop", host)];
+        ["a", "b", "c"]
+            .map(|host| of(host).iter().map(|ip| if ip.is_ipv4() { '4' } else { '6' }).collect::<String>())
+    };
+    assert_eq!(addresses(&shared), ["46", "46", "6"]);
+    let reason = "240.0.0.0/30 has no address left for host shop/c:";
+    assert!(reasons(&shared)[0].starts_with(&format!("{RECORD}: {reason}")), "{:?}", reasons(&shared));
+    // While the record cannot be read, they stay.
+    fs::write(dir.path().join(RECORD), "{").unwrap();
+    let known = &shared.reconciled.record;
+    let kept = reconcile(dir.path(), &demand, &config, known, Timestamp::UNIX_EPOCH);
+    assert_eq!(kept.reconciled.addresses, shared.reconciled.addresses);
     // It can be read by whoever reads manifests, too, and is none.
     write(dir.path(), &shared.reconciled.record).unwrap();
     assert_eq!(super::read::folder(dir.path()).unwrap(), []);

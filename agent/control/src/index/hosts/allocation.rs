@@ -1,10 +1,6 @@
 //! Which hosts need addresses, and what they were given.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use allocation::{AllocationConfig, Demand, Holder, Mode, Ranges, Reconciled, Taken, istio_v1};
 use model::{Allocation, AllocationOrigin, Discovery, ObjectName};
@@ -13,23 +9,15 @@ use super::{
     HostsEntry,
     merge::{Host, Hosts, key},
 };
-use crate::{
-    entries::{Asked, Meaning},
-    index::Claim,
-    kind::ObjectKey,
-};
+use crate::entries::{Asked, Meaning};
 
 /// By namespace and host.
 #[derive(Default)]
 pub(in crate::index) struct Allocations(BTreeMap<ObjectName, Allocation>);
 
-/// Whether everything is known is not for us to say.
-pub(in crate::index) fn demand(
-    hosts: &Hosts<'_>,
-    claims: &HashMap<Claim, ObjectKey>,
-    ranges: &Ranges,
-) -> Demand {
-    let mut taken = taken(hosts, claims, ranges);
+/// Of `taken`, what is the cluster's is known. Whether everything is known is not for us to say.
+pub(in crate::index) fn demand(hosts: &Hosts<'_>, taken: Taken, ranges: &Ranges) -> Demand {
+    let mut taken = with_specs(taken, hosts, ranges);
     for (name, host) in &hosts.hosts {
         for ip in host.recorded.iter().filter(|ip| ranges.contains(**ip)) {
             taken.addresses.entry(*ip).or_insert_with(|| Holder::Entry(format!("host {name}")));
@@ -40,12 +28,8 @@ pub(in crate::index) fn demand(
 }
 
 /// The same for whoever writes the status: what that says is nobody's demand, but the record itself.
-pub(in crate::index) fn asked(
-    hosts: &Hosts<'_>,
-    claims: &HashMap<Claim, ObjectKey>,
-    ranges: &Ranges,
-) -> Asked {
-    let mut asked = Asked { taken: taken(hosts, claims, ranges), ..Asked::default() };
+pub(in crate::index) fn asked(hosts: &Hosts<'_>, taken: Taken, ranges: &Ranges) -> Asked {
+    let mut asked = Asked { taken: with_specs(taken, hosts, ranges), ..Asked::default() };
     for (name, host) in &hosts.hosts {
         if host.has_none_of_its_own() {
             asked.hosts.insert(name.clone());
@@ -60,8 +44,8 @@ pub(in crate::index) fn asked(
     asked
 }
 
-fn taken(hosts: &Hosts<'_>, claims: &HashMap<Claim, ObjectKey>, ranges: &Ranges) -> Taken {
-    let mut taken = Taken::default();
+/// What is the cluster's stays that.
+fn with_specs(mut taken: Taken, hosts: &Hosts<'_>, ranges: &Ranges) -> Taken {
     for entry in &hosts.entries {
         let name = || key(entry).to_string();
         for (ip, _) in entry.addresses.iter().filter(|(ip, _)| ranges.contains(*ip)) {
@@ -69,13 +53,6 @@ fn taken(hosts: &Hosts<'_>, claims: &HashMap<Claim, ObjectKey>, ranges: &Ranges)
         }
         let networks = entry.networks.iter().filter(|network| ranges.contains(network.address()));
         taken.networks.extend(networks.map(|network| (*network, name())));
-    }
-    for (claim, holder) in claims {
-        if let Claim::Address(ip) = claim
-            && ranges.contains(*ip)
-        {
-            taken.addresses.insert(*ip, Holder::Cluster(holder.to_string()));
-        }
     }
     taken
 }
@@ -114,6 +91,12 @@ impl Allocations {
                     self.add(name, addresses, AllocationOrigin::Recorded, Some(freed));
                 }
                 (None, None) => {}
+            }
+        }
+        for (name, addresses) in &written.addresses {
+            let is_in_force = hosts.get(name).is_some_and(Host::needs_address);
+            if is_in_force && !self.0.contains_key(name) {
+                self.add(name, addresses.clone(), AllocationOrigin::Hash, None);
             }
         }
         for (name, host) in hosts.iter().filter(|(_, host)| !host.recorded.is_empty()) {

@@ -1,6 +1,6 @@
 //! What is behind the hosts of a ServiceEntry.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use model::Discovery;
 
@@ -26,6 +26,8 @@ pub(in crate::index) struct HostEndpoint {
     pub(in crate::index) at: At,
     /// By the name of the entry's port.
     ports: BTreeMap<Arc<str>, u16>,
+    /// `None`: 1, which is also what 0 says.
+    pub(in crate::index) weight: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +98,7 @@ impl HostEndpoint {
             }
             Some(ip) => At::Address(field::ip(field, ip)?),
         };
-        Ok(Self { at, ports })
+        Ok(Self { at, ports, weight: endpoint.weight.and_then(NonZeroU32::new) })
     }
 
     pub(in crate::index) fn port(&self, port: &HostPort) -> u16 {

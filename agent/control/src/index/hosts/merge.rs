@@ -164,6 +164,10 @@ impl<'a> Hosts<'a> {
             let reason = format!("differs from that of {}, which has {host}, too; that holds", key(first));
             objections.push(("spec.exportTo", reason));
         }
+        if first.location != entry.location {
+            let reason = format!("differs from that of {}, which has {host}, too; that holds", key(first));
+            objections.push(("spec.location", reason));
+        }
         for port in &entry.ports {
             match known.ports.iter().find(|(_, other)| other.port == port.port) {
                 None => known.ports.push((entry, port)),

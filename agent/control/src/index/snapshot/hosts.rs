@@ -35,6 +35,7 @@ impl Join<'_> {
                 Discovery::AsDialled if selects_nothing => Discovery::Endpoints,
                 discovery => discovery,
             },
+            location: Some(host.entry.location),
             visibility: host.entry.visibility.clone(),
             ..Service::entry(&name.namespace, &name.name)
         }
@@ -43,6 +44,7 @@ impl Join<'_> {
     fn host_port(&self, host: &Arc<str>, entry: &HostsEntry, port: &HostPort) -> ServicePort {
         // In the order of their addresses, each once.
         let mut endpoints: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+        let mut weights = BTreeMap::new();
         let mut names = Vec::new();
         let mut name = |host: Arc<str>, port: u16| {
             let name = NamedEndpoint { host, port };
@@ -64,6 +66,7 @@ impl Join<'_> {
                             let addr = SocketAddr::new(*ip, number);
                             let pod = self.pod_by_ip.get(ip).copied();
                             endpoints.insert(addr, host_endpoint(addr, EndpointState::Ready, pod));
+                            weights.extend(endpoint.weight.map(|weight| (EndpointAddr(addr), weight)));
                         }
                     }
                 }
@@ -81,6 +84,7 @@ impl Join<'_> {
             name: port.name.clone(),
             port: port.port,
             endpoints: endpoints.into_values().collect(),
+            weights,
             names,
         }
     }

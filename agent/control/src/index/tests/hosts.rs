@@ -1,6 +1,8 @@
-use allocation::{AllocationConfig, Mode, Record, istio_v1};
+use std::net::IpAddr;
+
+use allocation::{AllocationConfig, Mode, Ranges, Record, istio_v1};
 use jiff::Timestamp;
-use model::{Allocation, Discovery, ObjectName, Registry, Service, Visibility};
+use model::{Allocation, Discovery, Location, ObjectName, Registry, Service, Visibility};
 
 use super::{Applied, entry, entry_with, ip, objects, pod, pod_at, service};
 use crate::{
@@ -82,6 +84,54 @@ fn where_a_host_leads() {
         let service = applied.service("www.example.com");
         assert_eq!((behind(&service), service.discovery), (expected.to_owned(), discovery), "{name}");
         assert_eq!((&*service.host, service.registry), ("www.example.com", Registry::ServiceEntry), "{name}");
+    }
+}
+
+#[test]
+fn weights_of_endpoints() {
+    let endpoint = |ip: &str, rest: &str| format!("{{address: {ip}, {rest}}}");
+    for (name, endpoints, expected) in [
+        ("nobody says", vec![endpoint("192.0.2.1", ""), endpoint("192.0.2.2", "")], &[][..]),
+        ("0 says nothing", vec![endpoint("192.0.2.1", "weight: 0")], &[]),
+        (
+            "some say",
+            vec![endpoint("192.0.2.1", "weight: 3"), endpoint("192.0.2.2", "")],
+            &[("192.0.2.1:8443", 3)],
+        ),
+        (
+            "of a port of its own",
+            vec![endpoint("192.0.2.1", "ports: {https: 9443}, weight: 4294967295")],
+            &[("192.0.2.1:9443", u32::MAX)],
+        ),
+        (
+            "what is not read is no fault",
+            vec![
+                endpoint(
+                    "192.0.2.1",
+                    "locality: [7], network: {}, labels: none, serviceAccount: 1, weight: 2",
+                ),
+                endpoint("192.0.2.2", "locality: us-east-1/a, network: n1, labels: {app: db}"),
+            ],
+            &[("192.0.2.1:8443", 2)],
+        ),
+    ] {
+        let spec = format!("hosts: [www.example.com], {STATIC}, endpoints: [{}]", endpoints.join(", "));
+        let service = Applied::new(&entry("www", &spec)).sound().service("www.example.com");
+        let weights = service.ports[0].weights.iter().map(|(addr, weight)| (addr.to_string(), weight.get()));
+        let expected: Vec<_> = expected.iter().map(|&(addr, weight)| (addr.to_owned(), weight)).collect();
+        assert_eq!(weights.collect::<Vec<_>>(), expected, "{name}");
+    }
+}
+
+#[test]
+fn locations() {
+    for (spec, expected) in [
+        ("", Location::MeshExternal),
+        ("location: MESH_EXTERNAL", Location::MeshExternal),
+        ("location: MESH_INTERNAL", Location::MeshInternal),
+    ] {
+        let applied = Applied::new(&entry("www", &format!("hosts: [www.example.com], {spec}"))).sound();
+        assert_eq!(applied.service("www.example.com").location, Some(expected), "{spec}");
     }
 }
 
@@ -213,6 +263,14 @@ fn entries_that_make_no_sense() {
             "spec.workloadSelector: selects pods, whose addresses are known; the resolution must be STATIC or NONE",
         ),
         (
+            format!("{host}, location: NOWHERE"),
+            "spec.location: \"NOWHERE\" is not one of MESH_EXTERNAL, MESH_INTERNAL",
+        ),
+        (
+            format!("{host}, {STATIC}, endpoints: [{{address: 192.0.2.1, weight: -1}}]"),
+            "spec.endpoints[0].weight: invalid value: integer `-1`, expected u32",
+        ),
+        (
             format!("{host}, exportTo: [Bank]"),
             "spec.exportTo: \"Bank\" is not one of ., *, ~ and the name of a namespace",
         ),
@@ -286,6 +344,17 @@ fn several_entries_of_one_host() {
             &[
                 "ServiceEntry default/b: spec.resolution: differs from that of ServiceEntry default/a, which has \
                www.example.com, too; here that host is left out",
+            ],
+        ),
+        (
+            "another location",
+            entry("a", &https("203.0.113.1")),
+            entry("b", &format!("{http}, location: MESH_INTERNAL")),
+            &["203.0.113.1", "203.0.113.3"],
+            "443: 203.0.113.1:8443, 80: 203.0.113.3:80",
+            &[
+                "ServiceEntry default/b: spec.location: differs from that of ServiceEntry default/a, which has \
+               www.example.com, too; that holds",
             ],
         ),
         (
@@ -495,6 +564,44 @@ fn addresses_are_in_force_once_they_are_recorded() {
     applied.index.allocate(second);
     let gone = format!("a.example.com {}, Recorded, freed 1970-01-01T00:01:00Z", own("a.example.com")[0]);
     assert_eq!(allocations(&applied), [gone, recorded("b.example.com"), status()]);
+}
+
+#[test]
+fn networks_of_which_services_are_given_addresses() {
+    let cidr = |spec: &str| {
+        format!(
+            "{{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {{name: more}}, spec: {{{spec}}}}}\n---\n"
+        )
+    };
+    let services = |applied: &Applied| {
+        let services = applied.index.demand().taken.services;
+        services.iter().map(|(network, holder)| format!("{network} of {holder}")).collect::<Vec<_>>()
+    };
+    let applied = Applied::new(&cidr("cidrs: [240.240.7.0/24, 'fd00::/112']")).sound();
+    let both = ["240.240.7.0/24 of ServiceCIDR more", "fd00::/112 of ServiceCIDR more"];
+    assert_eq!(services(&applied), both);
+    assert_eq!(services(&Applied::new(&cidr(""))), [""; 0]);
+    let applied = applied.and(&cidr("cidrs: [240.240.7.0]"));
+    let reason = "\"240.240.7.0\" has no prefix length: 240.240.7.0/32 is that one address";
+    assert_eq!(applied.refusal(), format!("ServiceCIDR more: spec.cidrs[0]: {reason}"));
+    assert_eq!(services(&applied), both, "the last good one");
+}
+
+#[test]
+fn a_host_for_which_no_ipv4_address_is_left_has_its_ipv6_address() {
+    let ranges = Ranges::new("240.0.0.0/30".parse().unwrap(), "2001:2::/48".parse().unwrap()).unwrap();
+    let config = AllocationConfig { ranges, ..AllocationConfig::default() };
+    let hosts =
+        ["a", "b", "c"].map(|host| entry(host, &format!("hosts: [{host}.example.com], resolution: DNS")));
+    let mut applied = Applied::new(&hosts.concat()).sound();
+    let given = Record::default().reconcile(&applied.index.demand(), &config, Timestamp::UNIX_EPOCH);
+    applied.index.allocate(given.clone());
+    let addresses = &given.addresses[&ObjectName::new("default", "c.example.com")];
+    assert_eq!(applied.service("c.example.com").allocated, *addresses);
+    let all = allocations(&applied);
+    let [.., last] = &all[..] else { panic!("none") };
+    assert_eq!((all.len(), &**last), (3, &*format!("c.example.com {}, Hash", addresses[0])));
+    assert!(matches!(addresses[..], [IpAddr::V6(_)]));
 }
 
 #[test]

@@ -38,6 +38,8 @@ fn kinds_are_found_among_what_is_served() {
         ("networking.istio.io/v1alpha3", "serviceentries", "ServiceEntry", &ALL, Some("ServiceEntry")),
         ("networking.istio.io/v1", "serviceentries/status", "ServiceEntry", &ALL, None),
         ("networking.istio.io/v1", "sidecars", "Sidecar", &ALL, None),
+        ("networking.k8s.io/v1", "servicecidrs", "ServiceCIDR", &ALL, Some("ServiceCIDR")),
+        ("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy", &ALL, None),
         ("v1", "pods", "Pod", &ALL, None),
     ] {
         let found = kinds(version, &[resource(name, kind, verbs)]);

@@ -10,6 +10,7 @@ use crate::{
     },
     manifest,
     object::Object,
+    source::InForce,
 };
 
 const PODS: Topic = Topic::Objects(Kind::Pod);
@@ -215,4 +216,22 @@ fn a_trouble_is_one_sentence() {
         "cannot watch EndpointSlices (since 1970-01-01T00:00:09Z): timed out; what was last known of them stays in \
          force"
     );
+}
+
+#[test]
+fn where_services_get_their_addresses_is_not_waited_for() {
+    let mut view = View::new(Of::Entries, Index::new(IndexConfig::default()), at(0));
+    let topic = Topic::Objects(Kind::ServiceCidr);
+    for (n, topic) in Of::Entries.always().iter().copied().enumerate() {
+        assert!(!view.is_synced());
+        view.on(topic, Change::Standing, at(1));
+        if n == 0 {
+            view.begin(Kind::ServiceCidr, at(1));
+        }
+    }
+    view.on(topic, Change::Failed("forbidden".to_owned()), at(2));
+    assert!(view.is_synced() && view.entries(None).is_some());
+    let [trouble] = &view.report().troubles[..] else { panic!("{:?}", view.report()) };
+    let expected = "ServiceCIDRs";
+    assert!(trouble.watch == expected && trouble.in_force == InForce::Without, "{trouble}");
 }
