@@ -26,7 +26,10 @@ pub const CAPABILITIES: [(Capability, &str); 7] = [
     ),
     (Capability::CAP_BPF, "to load eBPF programs and make maps"),
     (Capability::CAP_PERFMON, "for eBPF programs that compare pointers"),
-    (Capability::CAP_NET_RAW, "to bind the proxy's sockets to an interface"),
+    (
+        Capability::CAP_NET_RAW,
+        "to bind the proxy's sockets to an interface, and to reply to DNS queries from the address that was asked",
+    ),
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
