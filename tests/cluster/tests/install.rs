@@ -104,6 +104,10 @@ fn uninstall_waits_for_the_last_agent_and_says_whose_it_is() {
         "an agent still needs its rights"
     );
 
+    // Else the controller's pod would come back, and linger as well.
+    kubectl(&cluster, &["scale", "deployment/millstream-controller", "--replicas=0", IN_NAMESPACE]);
+    let none = "--for=jsonpath={.spec.replicas}=0";
+    cluster.wait(&[none, "replicaset", "--all", IN_NAMESPACE]).unwrap();
     kubectl(&cluster, &["delete", "pods", "--all", IN_NAMESPACE, "--force", "--grace-period=0"]);
     as_admin(&cluster, &["uninstall"]).stdout().unwrap();
     assert!(!namespace_exists(&cluster));

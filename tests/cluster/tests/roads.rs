@@ -24,6 +24,10 @@ fn a_captured_pod_reaches_names_the_api_server_and_the_outside_with_and_without_
     shop.wait_captured();
     let (outside, _server) = serve_outside(&shop);
 
+    wait_for("the nodes to know where the service's name server is", || {
+        let asked = ["exec", "--namespace=shop", "asker", "--", "nslookup", "-type=a", "web.example"];
+        shop.cluster.kubectl(&asked).unwrap().code() == Some(0)
+    });
     names_resolve_over_udp_and_tcp(&shop);
     the_api_server_knows_the_pod(&shop);
     connected(&shop, outside, "forward");
