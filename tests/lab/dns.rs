@@ -145,9 +145,6 @@ fn a_name_of_the_mesh_is_answered_whatever_the_resolver_says_and_every_other_nam
     }
     names.dnsmasq = None;
     assert_eq!(names.dig(resolver, &["web.shop.svc.cluster.local", "A"]), v4, "the resolver is gone");
-    assert_eq!(
-        names.dig(resolver, &["www.example.com", "A"]),
-        "SERVFAIL",
-        "of a name outside it is the only one to know"
-    );
+    let said = names.dig(resolver, &["www.example.com", "A"]);
+    assert!(said.contains("connection refused"), "of a name outside it is the only one to know: {said}");
 }

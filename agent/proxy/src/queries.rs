@@ -12,7 +12,7 @@ pub enum QueryOutcome {
     Answered,
     /// The resolver's reply went back.
     Forwarded,
-    /// The resolver could not be reached, or did not reply in time: `SERVFAIL`.
+    /// The resolver refused, and so do we; or it could not be reached or did not reply in time: `SERVFAIL`.
     Failed,
     /// The pod or the node has all the queries under way that it may have: `SERVFAIL`.
     OverLimit,

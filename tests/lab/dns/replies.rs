@@ -174,22 +174,21 @@ fn malformed_messages_do_no_harm() {
 }
 
 #[test]
-fn a_resolver_that_says_nothing_makes_servfail_and_one_that_is_not_there_does_at_once() {
+fn a_resolver_that_says_nothing_makes_servfail_and_one_that_is_not_there_refuses() {
     let names = Names::new("failing");
     let (_silent, ip) = resolver(&names);
-    let nobody_listens = IpAddr::from(names.server.v4());
-    for (case, resolver, least, most) in [
-        ("not there", nobody_listens, Duration::ZERO, Duration::from_secs(2)),
-        ("silent", ip, Duration::from_secs(2), PATIENCE),
-    ] {
-        let begun = std::time::Instant::now();
-        let query = query(1, "www.example.com", RecordType::A).to_vec().unwrap();
-        let reply = ask(&names.client, resolver, &query).unwrap();
-        assert_eq!(told(&reply), Err(ResponseCode::ServFail), "{case}");
-        let taken = begun.elapsed();
-        assert!(least <= taken && taken < most, "{case}: {taken:?}");
+    let outside = query(1, "www.example.com", RecordType::A).to_vec().unwrap();
+    let begun = std::time::Instant::now();
+    let reply = ask(&names.client, ip, &outside).unwrap();
+    assert_eq!(told(&reply), Err(ResponseCode::ServFail));
+    let taken = begun.elapsed();
+    assert!(Duration::from_secs(2) <= taken && taken < PATIENCE, "{taken:?}");
+    // The client hears what it would hear without us.
+    for nobody_listens in names.server.ips() {
+        let error = ask(&names.client, nobody_listens, &outside).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{nobody_listens}: {error}");
     }
-    // Over TCP the client hears what it would hear without us.
+    let nobody_listens = IpAddr::from(names.server.v4());
     let stream = dial(&names.client, nobody_listens).unwrap();
     send_framed(&stream, &query(1, "www.example.com", RecordType::A).to_vec().unwrap()).unwrap();
     let error = receive_framed(&stream).unwrap_err();

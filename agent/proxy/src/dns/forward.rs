@@ -24,6 +24,15 @@ pub(super) enum ForwardError {
     Silent,
 }
 
+// === impl ForwardError ===
+
+impl ForwardError {
+    /// Nobody listens at the resolver's address.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Socket(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 pub(super) async fn forward(shared: &Shared, pod: &OpenPod, query: &Query) -> Result<Vec<u8>, ForwardError> {
     match timeout(PATIENCE, ask(shared, pod, query)).await {
         Ok(reply) => reply,

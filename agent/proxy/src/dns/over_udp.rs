@@ -116,8 +116,20 @@ async fn forwarded(shared: &Shared, pod: &Arc<OpenPod>, replies: &Socket, query:
                 "query failed"
             );
             shared.queries.count(QueryOutcome::Failed);
-            fail(pod, replies, query);
+            if error.is_refusal() {
+                refuse(pod, replies, query);
+            } else {
+                fail(pod, replies, query);
+            }
         }
+    }
+}
+
+/// As the resolver's host has done: a client that waits for a reply hears it at once, and asks the next resolver.
+fn refuse(pod: &OpenPod, replies: &Socket, query: &Query) {
+    let &Query { resolver, client, .. } = query;
+    if let Err(error) = socket::refuse(replies, resolver, client) {
+        tracing::debug!(pod = %pod.name, %client, %error, "Cannot tell that a DNS query was refused");
     }
 }
 

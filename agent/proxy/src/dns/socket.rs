@@ -138,7 +138,15 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
 
 /// Sends a reply in the name of `from`.
 pub(super) fn send(replies: &Socket, from: SocketAddr, to: SocketAddr, message: &[u8]) -> io::Result<()> {
-    let packet = reply::packet(from, to, message)?;
+    send_packet(replies, to, &reply::packet(from, to, message)?)
+}
+
+/// Says in the name of `from` that nobody listens there.
+pub(super) fn refuse(replies: &Socket, from: SocketAddr, to: SocketAddr) -> io::Result<()> {
+    send_packet(replies, to, &reply::refusal(from, to)?)
+}
+
+fn send_packet(replies: &Socket, to: SocketAddr, packet: &[u8]) -> io::Result<()> {
     // The port of a raw socket's destination means nothing, and IPv6 wants none.
-    replies.send_to(&packet, &SocketAddr::new(to.ip(), 0).into()).map(drop)
+    replies.send_to(packet, &SocketAddr::new(to.ip(), 0).into()).map(drop)
 }

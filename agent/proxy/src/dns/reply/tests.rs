@@ -1,6 +1,9 @@
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{
+    Icmpv4Type, Icmpv6Type, NetSlice, SlicedPacket, TransportSlice, icmpv4::DestUnreachableHeader,
+    icmpv6::DestUnreachableCode,
+};
 
-use super::packet;
+use super::{packet, refusal};
 
 #[test]
 fn a_reply_comes_from_the_address_that_was_asked() {
@@ -33,8 +36,36 @@ fn a_reply_comes_from_the_address_that_was_asked() {
 }
 
 #[test]
+fn a_refusal_is_that_of_the_datagram_that_was_sent() {
+    for (from, to) in
+        [("192.0.2.53:53", "198.51.100.7:40000"), ("[2001:db8::53]:53", "[2001:db8:1::7]:40000")]
+    {
+        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+        let bytes = refusal(from, to).unwrap();
+        let sent = packet(to, from, b"").unwrap();
+        match SlicedPacket::from_ip(&bytes).unwrap().transport {
+            Some(TransportSlice::Icmpv4(icmp)) => {
+                let expected = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Port);
+                assert_eq!((icmp.icmp_type(), icmp.payload()), (expected, &sent[..]));
+            }
+            Some(TransportSlice::Icmpv6(icmp)) => {
+                let expected = Icmpv6Type::DestinationUnreachable(DestUnreachableCode::Port);
+                assert_eq!((icmp.icmp_type(), icmp.payload()), (expected, &sent[..]));
+                let [source, destination] = [from, to].map(|addr| match addr.ip() {
+                    std::net::IpAddr::V6(ip) => ip.octets(),
+                    std::net::IpAddr::V4(_) => panic!("no IPv6"),
+                });
+                assert!(icmp.is_checksum_valid(source, destination));
+            }
+            other => panic!("no ICMP: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_a_datagram_is_refused() {
     let (v4, v6) = ("192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:53".parse().unwrap());
     assert!(packet(v4, v6, b"").is_err(), "families differ");
     assert!(packet(v4, v4, &vec![0; 65_536]).is_err(), "too long");
+    assert!(refusal(v4, v6).is_err(), "families differ");
 }
