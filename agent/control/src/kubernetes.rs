@@ -51,7 +51,7 @@ pub use self::{
     daemon_set::OwnDaemonSet,
     entries::EntriesSource,
     lookup::{LookupError, PodLookup},
-    request::{ANSWER, RequestError},
+    request::{ANSWER, RequestError, ask},
     status_writer::{StatusWriter, WriteError},
     taint::remove_startup_taint,
 };

@@ -2,13 +2,13 @@
 
 use std::sync::Mutex;
 
-use control::kubernetes::RequestError;
+use control::kubernetes::ask;
 use jiff::Timestamp;
 use k8s_openapi::{api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, Client, api::PostParams};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use tracing::{debug, info, warn};
 
@@ -61,8 +61,7 @@ impl Election {
             let begun = Instant::now();
             let term = *lead.borrow();
             let leads_on = term.filter(|until| begun < *until);
-            let tried = timeout(RENEW_DEADLINE / 2, self.try_once(begun)).await.map_err(RequestError::from);
-            let term = match tried.and_then(|tried| tried.map_err(RequestError::from)) {
+            let term = match ask(RENEW_DEADLINE / 2, self.try_once(begun)).await {
                 Ok(Tried::Leads) => {
                     failure.clear();
                     say("This controller leads".to_owned());
@@ -103,11 +102,7 @@ impl Election {
             lease.spec = Some(released(&spec, Timestamp::now()));
             self.api.replace(&self.lease, &PostParams::default(), &lease).await.map(drop)
         };
-        match timeout(RETRY, release)
-            .await
-            .map_err(RequestError::from)
-            .and_then(|r| r.map_err(RequestError::from))
-        {
+        match ask(RETRY, release).await {
             Ok(()) => debug!(lease = self.lease, "Released"),
             Err(error) => {
                 let reason = error.explain(NEEDS);

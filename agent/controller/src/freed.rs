@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use allocation::Record;
-use control::kubernetes::{ANSWER, RequestError};
+use control::kubernetes::{ANSWER, ask};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use tokio::time::timeout;
 
 const KEY: &str = "freed.json";
 const NEEDS: &str = "the controller's Role needs get and patch on its configmaps";
@@ -37,9 +36,7 @@ impl Freed {
     ///
     /// In one line, why it is not known. What makes no sense is left as it is.
     pub(crate) async fn read(&mut self) -> Result<Record, String> {
-        let found = timeout(ANSWER, self.api.get_opt(&self.name)).await.map_err(RequestError::from);
-        let found =
-            found.and_then(|found| found.map_err(RequestError::from)).map_err(|e| e.explain(NEEDS))?;
+        let found = ask(ANSWER, self.api.get_opt(&self.name)).await.map_err(|e| e.explain(NEEDS))?;
         let text = found.and_then(|map| map.data).and_then(|mut data| data.remove(KEY));
         let record: Record = match &text {
             None => Record::default(),
@@ -67,9 +64,7 @@ impl Freed {
         });
         let params = PatchParams::apply(&self.manager).force();
         let patch = Patch::Apply(patch);
-        let patched = timeout(ANSWER, self.api.patch(&self.name, &params, &patch)).await;
-        let patched =
-            patched.map_err(RequestError::from).and_then(|patched| patched.map_err(RequestError::from));
+        let patched = ask(ANSWER, self.api.patch(&self.name, &params, &patch)).await;
         patched.map_err(|e| e.explain(NEEDS))?;
         self.written = Some(freed);
         Ok(())

@@ -5,13 +5,13 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use control::kubernetes::{ANSWER, RequestError};
+use control::kubernetes::{ANSWER, RequestError, ask};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::ConfigMap};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde::Deserialize;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use tracing::warn;
 
@@ -87,8 +87,8 @@ async fn look(client: &Client) -> Result<BTreeMap<String, Held>, RequestError> {
     let params = ListParams::default().fields(&format!("metadata.name={LOCK}")).match_any();
     let maps: Api<ConfigMap> = Api::all(client.clone());
     let leases: Api<Lease> = Api::all(client.clone());
-    let (maps, leases) =
-        timeout(ANSWER, async { tokio::try_join!(maps.list(&params), leases.list(&params)) }).await??;
+    let both = async { tokio::try_join!(maps.list(&params), leases.list(&params)) };
+    let (maps, leases) = ask(ANSWER, both).await?;
     let mut locks = BTreeMap::new();
     for map in maps {
         let place = format!("ConfigMap {}/{LOCK}", map.namespace().unwrap_or_default());

@@ -7,7 +7,7 @@ use std::{
 
 use control::{
     entries::Entries,
-    kubernetes::{ANSWER, RequestError},
+    kubernetes::{ANSWER, ask},
 };
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -18,10 +18,7 @@ use kube::{
 };
 use model::ObjectName;
 use serde_json::Value;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info, warn};
 
 use crate::election::Term;
@@ -133,9 +130,7 @@ impl Writer {
             };
             let patch = Patch::Json::<()>(patch);
             let patched = api.patch_status(&name, &params, &patch);
-            let patched = timeout(ANSWER.min(until - Instant::now()), patched).await;
-            match patched.map_err(RequestError::from).and_then(|patched| patched.map_err(RequestError::from))
-            {
+            match ask(ANSWER.min(until - Instant::now()), patched).await {
                 Ok(_) => Ok(true),
                 Err(error) => {
                     match error.status().map(|status| status.code) {
@@ -183,8 +178,7 @@ impl Writer {
                 uid: entries.entries.get(name).and_then(|entry| entry.uid.clone()),
                 ..ObjectReference::default()
             };
-            let published = timeout(ANSWER, self.recorder.publish(&event, &regarding)).await;
-            match published.map_err(RequestError::from).and_then(|told| told.map_err(RequestError::from)) {
+            match ask(ANSWER, self.recorder.publish(&event, &regarding)).await {
                 Ok(()) => {
                     self.told.insert(name.clone(), complaint.clone());
                 }

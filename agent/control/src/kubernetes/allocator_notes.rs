@@ -12,9 +12,8 @@ use kube::{
 use model::ObjectName;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::timeout;
 
-use super::request::{ANSWER, RequestError};
+use super::request::{ANSWER, ask};
 use crate::printable::printable;
 
 /// Beside what was freed.
@@ -74,8 +73,7 @@ impl AllocatorNotes {
     ///
     /// In one line, why it is not known.
     pub async fn read(&self) -> Result<Option<AllocatorReport>, String> {
-        let asked = timeout(ANSWER / 6, self.api.get_opt(&self.name.name)).await.map_err(RequestError::from);
-        let found = asked.and_then(|answer| answer.map_err(RequestError::from));
+        let found = ask(ANSWER / 6, self.api.get_opt(&self.name.name)).await;
         let needs = "the agents' Role needs get on this ConfigMap";
         let found = found.map_err(|e| format!("ConfigMap {}: {}", self.name, e.explain(needs)))?;
         let text = found.and_then(|map| map.data).and_then(|mut data| data.remove(KEY));
@@ -95,9 +93,7 @@ impl AllocatorNotes {
         // What else is there stays.
         let patch = Patch::Merge(json!({"data": {KEY: text}}));
         let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
-        let patched = timeout(ANSWER, self.api.patch(&self.name.name, &params, &patch)).await;
-        let patched = patched.map_err(RequestError::from).and_then(|p| p.map_err(RequestError::from));
-        match patched {
+        match ask(ANSWER, self.api.patch(&self.name.name, &params, &patch)).await {
             Ok(_) => Ok(()),
             // Where there is none, nothing is said.
             Err(error) if report.is_none() && error.status().is_some_and(|s| s.code == NOT_FOUND) => Ok(()),

@@ -7,10 +7,10 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::{Api, Client, runtime::watcher::watch_object};
 use model::ObjectName;
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 use tracing::{debug, info};
 
-use super::request::{ANSWER, RequestError};
+use super::request::{ANSWER, ask};
 
 /// Follows a DaemonSet.
 #[derive(Clone)]
@@ -51,8 +51,7 @@ impl OwnDaemonSet {
 
     /// As it is now.
     pub async fn is_gone(&self) -> Result<bool, String> {
-        let asked = timeout(ANSWER / 6, self.api.get_opt(&self.name.name)).await.map_err(RequestError::from);
-        let found = asked.and_then(|answer| answer.map_err(RequestError::from));
+        let found = ask(ANSWER / 6, self.api.get_opt(&self.name.name)).await;
         found.map(|found| is_ending(found.as_ref())).map_err(|e| e.explain("get on daemonsets"))
     }
 }

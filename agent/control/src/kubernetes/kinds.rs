@@ -8,17 +8,13 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{APIGroup, APIResource},
 };
 use kube::{Client, api::ApiResource, core::GroupVersionKind};
-use tokio::{
-    select,
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use tokio::{select, sync::mpsc, time::sleep};
 
 use super::{
     backoff::{Backoff, Reached},
     event::{Change, Closed, Outbox, Served},
     of::{ISTIO, NETWORKING, Of},
-    request::{ANSWER, RequestError},
+    request::{ANSWER, RequestError, ask},
 };
 use crate::kind::Kind;
 
@@ -78,12 +74,12 @@ impl Search {
     }
 
     async fn served(&self) -> Result<Served, RequestError> {
-        let groups = ask(self.client.list_api_groups()).await?.groups;
+        let groups = ask(ANSWER, self.client.list_api_groups()).await?.groups;
         let mut served = Served::new();
         for name in GROUPS.into_iter().filter(|group| self.of.looks_into(group)) {
             let Some(group) = groups.iter().find(|group| group.name == name) else { continue };
             for version in versions(group) {
-                let resources = ask(self.client.list_api_group_resources(&version)).await?.resources;
+                let resources = ask(ANSWER, self.client.list_api_group_resources(&version)).await?.resources;
                 let kinds = kinds(&version, &resources);
                 for (kind, resource) in kinds.into_iter().filter(|(kind, _)| self.of.includes(*kind)) {
                     served.entry(kind).or_insert(resource);
@@ -92,10 +88,6 @@ impl Search {
         }
         Ok(served)
     }
-}
-
-async fn ask<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, RequestError> {
-    Ok(timeout(ANSWER, answer).await??)
 }
 
 /// The one that the server prefers first.

@@ -5,9 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodIP};
 use kube::{Api, Client};
 use model::ObjectName;
-use tokio::time::timeout;
 
-use super::request::RequestError;
+use super::request::ask;
 use crate::{
     index::{Index, IndexConfig},
     object::Object,
@@ -41,10 +40,9 @@ impl PodLookup {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &name.namespace);
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let both = async { tokio::try_join!(pods.get_opt(&name.name), namespaces.get_opt(&name.namespace)) };
-        let answered = timeout(ANSWER, both).await.map_err(RequestError::from);
-        let answered = answered.and_then(|both| both.map_err(RequestError::from));
-        let (Some(mut pod), Some(namespace)) =
-            answered.map_err(|e| LookupError::Request(e.explain("get on pods and namespaces")))?
+        let (Some(mut pod), Some(namespace)) = ask(ANSWER, both)
+            .await
+            .map_err(|e| LookupError::Request(e.explain("get on pods and namespaces")))?
         else {
             return Ok(None);
         };

@@ -1,9 +1,9 @@
-//! What can go wrong with a request, and what it means. PURE.
+//! Requests: for how long they are waited for, what can go wrong with them, and what that means.
 
 use std::{error::Error, time::Duration};
 
 use kube::core::Status;
-use tokio::time::error::Elapsed;
+use tokio::time::{error::Elapsed, timeout};
 
 use crate::printable::printable;
 
@@ -19,6 +19,14 @@ pub enum RequestError {
     Failed(#[from] kube::Error),
     #[error("the API server sent an object without resourceVersion")]
     NoVersion,
+}
+
+/// Waits for the answer, but no longer than `patience`: the client itself waits much longer, for it also watches.
+pub async fn ask<T>(
+    patience: Duration,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, RequestError> {
+    Ok(timeout(patience, request).await??)
 }
 
 // === impl RequestError ===

@@ -6,9 +6,8 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use tokio::time::timeout;
 
-use super::request::{ANSWER, RequestError};
+use super::request::{ANSWER, ask};
 
 /// Whoever makes nodes sets it on them.
 const NOT_READY: &str = "millstream.dev/agent-not-ready";
@@ -34,8 +33,5 @@ pub async fn remove_startup_taint(client: &Client, node: &str) -> Result<bool, S
         });
         nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| true)
     };
-    let answered = timeout(ANSWER, remove).await.map_err(RequestError::from);
-    answered
-        .and_then(|answer| answer.map_err(RequestError::from))
-        .map_err(|e| e.explain("get and patch on nodes"))
+    ask(ANSWER, remove).await.map_err(|e| e.explain("get and patch on nodes"))
 }
