@@ -47,7 +47,7 @@ impl Registry {
             return;
         }
         let registered = self.is_needed(snapshot).then(|| snapshot.registered());
-        let result = self.capture.set_registry(registered.as_ref());
+        let result = self.capture.set_registry(registered);
         let error = result.err().map(|error| format!("{:#}", anyhow!(error)));
         match &error {
             Some(error) if *trouble != Some(error.clone()) => {

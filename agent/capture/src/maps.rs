@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, os::fd::BorrowedFd};
 
 use abi::{AddressKey, AgentEntry, Counter, ListenerKey, PodEntry, RawListenerKey, Slot, limit, name};
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, SockHash};
-use model::{ExclusionList, OutboundPolicy, WhenAgentDown};
+use model::{Cidr, ExclusionList, OutboundPolicy, WhenAgentDown};
 
 use crate::{Error, Pins, desired::Terms};
 
@@ -223,6 +223,12 @@ fn address_octets(address: IpAddr) -> [u8; 16] {
         IpAddr::V4(v4) => abi::mapped(v4.octets()),
         IpAddr::V6(v6) => v6.octets(),
     }
+}
+
+/// A network as tries hold it: its octets, and how many bits of them count.
+fn prefix(network: Cidr) -> ([u8; 16], u32) {
+    let before = if network.address().is_ipv4() { 96 } else { 0 };
+    (address_octets(network.address()), before + u32::from(network.length()))
 }
 
 fn written(map: &'static str, room: u32, result: Result<(), MapError>) -> Result<(), Error> {

@@ -215,7 +215,7 @@ impl Capture {
     /// # Errors
     ///
     /// Then the kernel refuses nobody for it; the proxy, which decides in any case, still does.
-    pub fn set_registry(&self, registered: Option<&HashSet<Registered>>) -> Result<(), Error> {
+    pub fn set_registry(&self, registered: Option<HashSet<Registered>>) -> Result<(), Error> {
         self.with_maps(|maps| maps.registry.set(registered))
     }
 

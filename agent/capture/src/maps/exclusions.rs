@@ -7,7 +7,7 @@ use aya::maps::{LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use model::{Cidr, Excluded, Exclusion, ExclusionList, Ports};
 use nix::libc;
 
-use super::{address_octets, found};
+use super::{found, prefix};
 use crate::{Error, exclusions::block_end};
 
 pub struct ExclusionMap(LpmTrie<MapData, ExclusionKey, u8>);
@@ -74,9 +74,8 @@ fn key(netns_cookie: u64, exclusion: Exclusion) -> Key<ExclusionKey> {
     let list = to_abi(list);
     let (bits, key) = match what {
         Excluded::Cidr(cidr) => {
-            let before = if cidr.address().is_ipv4() { 96 } else { 0 };
-            let key = ExclusionKey::of_address(netns_cookie, list, address_octets(cidr.address()));
-            (before + u32::from(cidr.length()), key)
+            let (octets, bits) = prefix(cidr);
+            (bits, ExclusionKey::of_address(netns_cookie, list, octets))
         }
         Excluded::Ports(Ports { first, last }) => {
             (u16::BITS - (last - first).count_ones(), ExclusionKey::of_port(netns_cookie, list, first))

@@ -10,7 +10,7 @@ use abi::{RegistryKey, limit, name};
 use aya::maps::{LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use model::{Cidr, Registered};
 
-use super::{address_octets, exclusions::is_full, found};
+use super::{exclusions::is_full, found, prefix};
 use crate::Error;
 
 pub struct RegistryMap {
@@ -27,7 +27,7 @@ impl RegistryMap {
     }
 
     /// From now on these and nothing else; none: nobody is refused for want of an entry. If it fails, nobody is either.
-    pub(crate) fn set(&mut self, wanted: Option<&HashSet<Registered>>) -> Result<(), Error> {
+    pub(crate) fn set(&mut self, wanted: Option<HashSet<Registered>>) -> Result<(), Error> {
         let result = self.try_set(wanted);
         if result.is_err() {
             self.known = None;
@@ -36,27 +36,26 @@ impl RegistryMap {
         result
     }
 
-    fn try_set(&mut self, wanted: Option<&HashSet<Registered>>) -> Result<(), Error> {
-        let nothing = HashSet::new();
-        let is_first = self.known.is_none();
+    fn try_set(&mut self, wanted: Option<HashSet<Registered>>) -> Result<(), Error> {
         let known = match self.known.take() {
             Some(known) => known,
             None => self.read()?,
         };
-        if wanted.is_none() && (is_first || !known.is_empty()) {
+        let is_wanted = wanted.is_some();
+        if !is_wanted {
             self.remove(&complete())?;
         }
-        let registered = wanted.unwrap_or(&nothing);
-        for one in known.difference(registered) {
+        let registered = wanted.unwrap_or_default();
+        for one in known.difference(&registered) {
             self.remove(&key(*one))?;
         }
         for one in registered.difference(&known) {
             self.add(&key(*one))?;
         }
-        if wanted.is_some() {
+        if is_wanted {
             self.add(&complete())?;
         }
-        self.known = Some(registered.clone());
+        self.known = Some(registered);
         Ok(())
     }
 
@@ -112,12 +111,8 @@ fn whole(key: RegistryKey) -> Key<RegistryKey> {
 fn key(registered: Registered) -> Key<RegistryKey> {
     match registered {
         Registered::Addresses(network) => {
-            let before = if network.address().is_ipv4() { 96 } else { 0 };
-            let bits = before + u32::from(network.length());
-            Key::new(
-                RegistryKey::FIXED_BITS + bits,
-                RegistryKey::of_address(address_octets(network.address())),
-            )
+            let (octets, bits) = prefix(network);
+            Key::new(RegistryKey::FIXED_BITS + bits, RegistryKey::of_address(octets))
         }
         Registered::Port(port) => whole(RegistryKey::of_port(port)),
     }
