@@ -180,7 +180,7 @@ fn install_packages(packages: &[&str]) -> Result<()> {
 }
 
 /// Unpacks a package of Debian into a folder, without installing it.
-pub(crate) fn unpack_package(package: &str, into: &Path) -> Result<()> {
+fn unpack_package(package: &str, into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| format!("create {}", into.display()))?;
     let download = || {
         let mut command = apt_get();
@@ -202,18 +202,34 @@ pub(crate) fn unpack_package(package: &str, into: &Path) -> Result<()> {
 /// Where systemd-resolved is. It is not installed: that would make it this machine's resolver.
 pub(crate) fn systemd_resolved() -> Result<PathBuf> {
     let root = cache()?.join("systemd-resolved");
-    if !root.exists() {
-        shell::step("fetch systemd-resolved from Debian");
-        let part = root.with_extension("part");
-        if part.exists() {
-            fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
-        }
-        for package in ["systemd-resolved", "libsystemd-shared", "libnss-resolve"] {
-            unpack_package(package, &part)?;
-        }
-        fs::rename(&part, &root).with_context(|| format!("rename {}", part.display()))?;
-    }
+    let packages = ["systemd-resolved", "libsystemd-shared", "libnss-resolve"];
+    unpack_once("systemd-resolved", &packages, &root, |_| Ok(()))?;
     Ok(root)
+}
+
+/// Fetches packages of Debian and unpacks them into a folder that is not there yet. Whole or not at all: `finish` does the
+/// rest before it is.
+pub(crate) fn unpack_once(
+    what: &str,
+    packages: &[&str],
+    root: &Path,
+    finish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    if root.exists() {
+        return Ok(());
+    }
+    shell::step(&format!("fetch {what} from Debian"));
+    let mut part = root.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    if part.exists() {
+        fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
+    }
+    for package in packages {
+        unpack_package(package, &part)?;
+    }
+    finish(&part)?;
+    fs::rename(&part, root).with_context(|| format!("rename {}", part.display()))
 }
 
 /// Has apt learn which packages there are.

@@ -1,11 +1,11 @@
 //! Kernels to boot: Debian's packages, fetched and unpacked, not installed.
 
-use std::{fmt, fs, path::PathBuf, process::Command};
+use std::{fmt, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{setup::unpack_package, shell, workspace::cache};
+use crate::{setup::unpack_once, shell, workspace::cache};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Release {
@@ -66,18 +66,10 @@ impl Kernel {
     pub(super) fn fetch(release: Release) -> Result<Self> {
         let package = newest(release.metapackage())?;
         let version = package.strip_prefix(PREFIX).unwrap_or(&package).to_owned();
-        let kernels = cache()?.join("kernels");
-        let root = kernels.join(&package);
-        if !root.exists() {
-            shell::step(&format!("fetch Linux {version} from Debian"));
-            let part = kernels.join(format!("{package}.part"));
-            if part.exists() {
-                fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
-            }
-            unpack_package(&package, &part)?;
-            shell::run(Command::new("/usr/sbin/depmod").arg("--basedir").arg(&part).arg(&version))?;
-            fs::rename(&part, &root).with_context(|| format!("rename {}", part.display()))?;
-        }
+        let root = cache()?.join("kernels").join(&package);
+        unpack_once(&format!("Linux {version}"), &[&package], &root, |part| {
+            shell::run(Command::new("/usr/sbin/depmod").arg("--basedir").arg(part).arg(&version))
+        })?;
         Ok(Self { version, root })
     }
 
