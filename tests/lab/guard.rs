@@ -1,6 +1,7 @@
 //! Ways round the connect hook and the rule, and what becomes of them.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
@@ -123,6 +124,29 @@ fn without_our_rule_nothing_leaves() {
 }
 
 #[test]
+fn nothing_gets_past_a_guard_whose_verdict_was_taken_away_until_the_next_agent_brings_one() {
+    let mut mesh = Mesh::labelled("noverdict");
+    let (pod, stranger) = (mesh.pod("pod"), mesh.stranger("stranger"));
+    let _listening = echo(&stranger, 7);
+    for version in fs::read_dir(mesh.node.pin_dir()).unwrap().flatten() {
+        let _other_folder = fs::remove_file(version.path().join("VERDICTS"));
+    }
+    // Nor does what the proxy sends for the pod.
+    let echoed = pod.exec(|| {
+        let mut stream = TcpStream::connect_timeout(&(stranger.v4(), 7).into(), SHORT)?;
+        stream.set_read_timeout(Some(SHORT))?;
+        stream.write_all(b"?")?;
+        stream.read_exact(&mut [0])
+    });
+    assert!(echoed.unwrap().is_err(), "got out");
+    mesh.agent.restart().unwrap();
+    mesh.agent.wait_captured(&pod).unwrap();
+    let (mut connection, local) = dial(&pod, (stranger.v4(), 7), &["--device", "eth0"]);
+    connection.ping("hello").unwrap();
+    assert!(mesh.is_proxied(local), "gets round the proxy");
+}
+
+#[test]
 fn a_nested_namespace_does_not_get_out() {
     let mut mesh = Mesh::labelled("nested");
     let (pod, stranger) = (mesh.pod("pod"), mesh.stranger("stranger"));
@@ -219,9 +243,7 @@ impl Nested {
         let pid = process.pid().to_string();
         let own = pod.netns().inode();
         let path = format!("/proc/{pid}/ns/net");
-        wait_for(|| {
-            std::fs::read_link(&path).is_ok_and(|l| l.display().to_string() != format!("net:[{own}]"))
-        });
+        wait_for(|| fs::read_link(&path).is_ok_and(|l| l.display().to_string() != format!("net:[{own}]")));
         ip(pod, &["link", "add", "docker0", "type", "veth", "peer", "name", "eth0", "netns", &pid]);
         ip(pod, &["address", "add", "198.51.100.1/24", "dev", "docker0"]);
         ip(pod, &["link", "set", "docker0", "up"]);
@@ -258,7 +280,7 @@ fn ip(pod: &Pod, args: &[&str]) {
 
 /// How many interfaces are guarded: by a link or, before Linux 6.6, by a filter.
 fn guards(mesh: &Mesh, pod: &Pod) -> usize {
-    let links = std::fs::read_dir(mesh.node.pin_dir().join("links")).unwrap();
+    let links = fs::read_dir(mesh.node.pin_dir().join("links")).unwrap();
     let links = links.flatten().filter(|link| link.file_name().to_string_lossy().starts_with("guard-"));
     links.count() + ["eth0", "net1"].map(|interface| filters(pod, interface)).iter().sum::<usize>()
 }

@@ -25,6 +25,7 @@ use crate::{
     neighbours,
     netlink::Netlink,
     plan::{Step, plan},
+    programs::PodPrograms,
     verify::{NodeNetns, Refusal, holds_an_address},
 };
 
@@ -51,6 +52,8 @@ struct Live {
     backed_up: BTreeSet<u32>,
     /// Where our rule stands.
     rule_priority: u32,
+    /// Loaded for what is being attached, and not kept.
+    programs: Option<PodPrograms>,
     /// What was logged of its neighbours.
     told: Vec<Collision>,
 }
@@ -90,6 +93,7 @@ impl Capture {
             Ok(()) => self.apply(pod, &steps, listen).await,
             Err(e) => Err(e),
         };
+        pod.programs = None;
         if applied.is_err() && actual.entry.is_none() {
             live.remove(&spec.uid);
         }
@@ -105,11 +109,12 @@ impl Capture {
         };
         for end in pod.netlink.host_ends(self.node.own()).await? {
             if !pod.backed_up.contains(&end.ifindex) {
-                self.with_programs(|programs| programs.back_up(&self.config, pod.spec.netns.cookie(), &end))?;
+                self.programs_of(pod)?.back_up(&self.config, &end)?;
                 debug!(pod = %pod.spec.name, interface = end.name, "Backstop attached");
                 pod.backed_up.insert(end.ifindex);
             }
         }
+        pod.programs = None;
         Ok(())
     }
 
@@ -230,6 +235,14 @@ impl Capture {
 
     fn with_maps<T>(&self, f: impl FnOnce(&mut Maps) -> T) -> T {
         self.with_programs(|programs| f(&mut programs.maps))
+    }
+
+    fn programs_of<'l>(&self, pod: &'l mut Live) -> Result<&'l mut PodPrograms, Error> {
+        let programs = match pod.programs.take() {
+            Some(loaded) => loaded,
+            None => self.with_programs(|programs| programs.of_pod(&pod.spec.netns))?,
+        };
+        Ok(pod.programs.insert(programs))
     }
 
     fn refuse_foreign(&self, spec: &PodSpec, live: &HashMap<PodUid, Live>) -> Result<(), Refusal> {

@@ -4,49 +4,35 @@
 //! link that is pinned already gets the new program by an atomic swap, so an agent that restarts or is upgraded
 //! leaves no gap.
 
-use std::{collections::BTreeSet, fs::File, io, os::fd::AsFd, path::Path};
+mod attach;
+mod loader;
+mod pod;
 
-use abi::{Instance, Prober, name};
-use aya::{
-    Ebpf, EbpfLoader, include_bytes_aligned,
-    maps::Array,
-    programs::{
-        CgroupAttachMode, CgroupSockAddr, CgroupSockopt, LinkOrder, Program, ProgramError, ProgramFd,
-        SchedClassifier, SkLookup, SockOps, TcAttachType,
-        links::FdLink,
-        tc::{SchedClassifierLinkId, TcAttachOptions},
-    },
-};
-use model::{Marks, OutboundPolicy};
+use std::{collections::BTreeSet, fs::File, sync::Arc};
+
+use abi::{Prober, name};
+use aya::{Ebpf, maps::ProgramArray, programs::SchedClassifier};
+use model::OutboundPolicy;
 use netns::Netns;
 
-use crate::{
-    Config, Error, Figures, desired::Terms, filter, host_end::HostEnd, journal::Journal, link, logs,
-    maps::Maps, pid_namespace, pins, verifier,
+use self::{
+    attach::{attach_connect, attach_probe, attach_setsockopt},
+    loader::{Loader, loaded},
 };
+use crate::{Config, Error, Figures, desired::Terms, journal::Journal, logs, maps::Maps, pins, verifier};
 
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
+pub(crate) use self::pod::PodPrograms;
 
-/// The maps that all instances of a node share.
-const SHARED: [&str; 14] = [
-    name::PODS,
-    name::ADDRESSES,
-    name::EXCLUSIONS,
-    name::REGISTRY,
-    name::LISTENERS,
-    name::AGENTS,
-    name::PULSE,
-    name::ADMITTED,
-    name::STOPS,
-    name::PROBERS,
-    name::DIALLING,
-    name::PROBES,
-    name::COUNTERS,
-    name::AYA_LOGS,
+const ALL: [&str; 8] = [
+    name::CONNECT4,
+    name::CONNECT6,
+    name::SETSOCKOPT,
+    name::PROBE,
+    name::STEER,
+    name::GUARD,
+    name::GUARD_VERDICT,
+    name::BACKSTOP,
 ];
-
-const ALL: [&str; 7] =
-    [name::CONNECT4, name::CONNECT6, name::SETSOCKOPT, name::PROBE, name::STEER, name::GUARD, name::BACKSTOP];
 
 /// What is loaded for the node as a whole.
 #[derive(Debug)]
@@ -54,14 +40,6 @@ pub struct Programs {
     pub(crate) maps: Maps,
     loader: Loader,
     object: Ebpf,
-}
-
-/// Makes instances. One for all of them: aya reads the kernel's BTF for each loader, which takes 30 ms, though no
-/// relocation of ours asks for it.
-#[derive(Debug)]
-struct Loader {
-    loader: EbpfLoader<'static>,
-    marks: Marks,
 }
 
 // === impl Programs ===
@@ -82,6 +60,7 @@ impl Programs {
         if is_new_layout {
             refuse_meanwhile(config, &mut maps)?;
         }
+        set_verdict(&mut object, config)?;
         let cgroup = File::open(&config.cgroup).map_err(|source| Error::File {
             op: "open cgroup",
             path: config.cgroup.clone(),
@@ -126,63 +105,9 @@ impl Programs {
         ALL.into_iter().map(figures).collect()
     }
 
-    /// Steers the namespace: loads its instance of `steer` and attaches it, or swaps the one behind the pinned
-    /// link.
-    pub(crate) fn steer(&mut self, config: &Config, netns: &Netns) -> Result<(), Error> {
-        let mut object = self.loader.load(netns.cookie())?;
-        let refused = |source| Error::Program { program: name::STEER, source };
-        let program: &mut SkLookup = loaded(&mut object, name::STEER, config)?;
-        let pin = config.pins.steer_link(netns.cookie());
-        if adopt(&pin, program.fd().map_err(refused)?)? {
-            return Ok(());
-        }
-        let id = program.attach(netns).map_err(refused)?;
-        let link: FdLink = program.take_link(id).map_err(refused)?.into();
-        pin_link(link, &pin)
-    }
-
-    /// Guards the egress of one interface of the namespace: first of all programs there, so that none before it
-    /// lets a packet out.
-    ///
-    /// # Minimum kernel version
-    ///
-    /// 6.6, for TCX.
-    pub(crate) fn guard(
-        &mut self,
-        config: &Config,
-        netns: &Netns,
-        ifindex: u32,
-        interface: &str,
-    ) -> Result<(), Error> {
-        let mut object = self.loader.load(netns.cookie())?;
-        let pin = config.pins.guard_link(netns.cookie(), ifindex);
-        attach_tcx(loaded(&mut object, name::GUARD, config)?, name::GUARD, &pin, |program| {
-            netns.run(|| program.attach_with_options(interface, TcAttachType::Egress, first()))
-        })
-    }
-
-    /// The same for kernels without TCX; see [`filter`].
-    pub(crate) fn guard_by_filter(
-        &mut self,
-        config: &Config,
-        netns: &Netns,
-        interface: &str,
-    ) -> Result<(), Error> {
-        let mut object = self.loader.load(netns.cookie())?;
-        filter::attach(loaded(&mut object, name::GUARD, config)?, netns, interface)
-    }
-
-    /// Drops at the node's end of a wire what got past the guard at the pod's. The end is in our own namespace.
-    ///
-    /// # Minimum kernel version
-    ///
-    /// 6.6, for TCX.
-    pub(crate) fn back_up(&mut self, config: &Config, netns_cookie: u64, end: &HostEnd) -> Result<(), Error> {
-        let mut object = self.loader.load(netns_cookie)?;
-        let pin = config.pins.backstop_link(netns_cookie, end.ifindex);
-        attach_tcx(loaded(&mut object, name::BACKSTOP, config)?, name::BACKSTOP, &pin, |program| {
-            Ok(program.attach_with_options(&end.name, TcAttachType::Ingress, first()))
-        })
+    /// The programs of one pod. None is loaded yet.
+    pub(crate) fn of_pod(&mut self, netns: &Arc<Netns>) -> Result<PodPrograms, Error> {
+        Ok(PodPrograms::new(self.loader.load(netns.cookie())?, Arc::clone(netns)))
     }
 
     pub(crate) fn unguard(config: &Config, netns_cookie: u64, ifindex: u32) -> Result<(), Error> {
@@ -205,32 +130,14 @@ impl Programs {
     }
 }
 
-// === impl Loader ===
-
-impl Loader {
-    fn new(config: &Config) -> Self {
-        let mut loader = EbpfLoader::new();
-        loader.btf(None);
-        for map in SHARED {
-            loader.map_pin_path(map, config.pins.map(map));
-        }
-        loader.override_global(name::PID_NAMESPACE, pid_namespace::named(), true);
-        Self { loader, marks: config.steering.marks }
-    }
-
-    /// An instance for one namespace: a pod's, or that of the node. Nothing is attached yet.
-    fn load(&mut self, netns_cookie: u64) -> Result<Ebpf, Error> {
-        if OBJECT.is_empty() {
-            return Err(Error::NoObject);
-        }
-        let mut object = self.loader.load(OBJECT)?;
-        let Marks { captured, agent } = self.marks;
-        let instance = Instance { netns_cookie, mark_captured: captured, mark_agent: agent };
-        let failed = |source| Error::Map { op: "write", map: name::INSTANCE, source };
-        let map = object.map_mut(name::INSTANCE).ok_or(Error::NoObject)?;
-        Array::try_from(map).and_then(|mut map| map.set(0, instance, 0)).map_err(failed)?;
-        Ok(object)
-    }
+/// Every pod's `guard` goes on with this agent's verdict from now on.
+fn set_verdict(object: &mut Ebpf, config: &Config) -> Result<(), Error> {
+    let failed = |source| Error::Map { op: "write", map: name::VERDICTS, source };
+    let map = object.take_map(name::VERDICTS).ok_or(Error::NoObject)?;
+    let mut verdicts = ProgramArray::try_from(map).map_err(failed)?;
+    let program: &mut SchedClassifier = loaded(object, name::GUARD_VERDICT, config)?;
+    let program = program.fd().map_err(|source| Error::Program { program: name::GUARD_VERDICT, source })?;
+    verdicts.set(0, program, 0).map_err(failed)
 }
 
 /// The maps of an agent with another layout cannot be read, but its journal can. Its pods are entered before
@@ -247,124 +154,4 @@ fn refuse_meanwhile(config: &Config, maps: &mut Maps) -> Result<(), Error> {
         };
         maps.set_pod(entry.netns_cookie, &terms)
     })
-}
-
-fn attach_connect(
-    program: &mut CgroupSockAddr,
-    name: &'static str,
-    cgroup: &File,
-    pin: &Path,
-) -> Result<(), Error> {
-    let refused = |source| Error::Program { program: name, source };
-    if adopt(pin, program.fd().map_err(refused)?)? {
-        return Ok(());
-    }
-    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
-    let link = program.take_link(id).map_err(refused)?;
-    pin_link(link.try_into().map_err(|_| unsupported(pin))?, pin)
-}
-
-fn attach_setsockopt(program: &CgroupSockopt, cgroup: &File, pin: &Path) -> Result<(), Error> {
-    let refused = |source| Error::Program { program: name::SETSOCKOPT, source };
-    let program = program.fd().map_err(refused)?;
-    if adopt(pin, program)? {
-        return Ok(());
-    }
-    let attached = link::pin_setsockopt(program.as_fd(), cgroup.as_fd(), pin);
-    attached.map_err(|source| Error::Pin {
-        op: "attach setsockopt to the cgroup and pin it",
-        path: pin.to_owned(),
-        source,
-    })
-}
-
-fn attach_probe(program: &mut SockOps, cgroup: &File, pin: &Path) -> Result<(), Error> {
-    let refused = |source| Error::Program { program: name::PROBE, source };
-    if adopt(pin, program.fd().map_err(refused)?)? {
-        return Ok(());
-    }
-    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused)?;
-    let link = program.take_link(id).map_err(refused)?;
-    pin_link(link.try_into().map_err(|_| unsupported(pin))?, pin)
-}
-
-/// `attach` goes to where the interface is.
-fn attach_tcx(
-    program: &mut SchedClassifier,
-    name: &'static str,
-    pin: &Path,
-    attach: impl FnOnce(&mut SchedClassifier) -> Result<Attached, netns::Error>,
-) -> Result<(), Error> {
-    let refused = |source| Error::Program { program: name, source };
-    if adopt(pin, program.fd().map_err(refused)?)? {
-        return Ok(());
-    }
-    let id = attach(program)?.map_err(refused)?;
-    let link = program.take_link(id).map_err(refused)?;
-    pin_link(link.try_into().map_err(|_| unsupported(pin))?, pin)
-}
-
-type Attached = Result<SchedClassifierLinkId, ProgramError>;
-
-fn first() -> TcAttachOptions {
-    TcAttachOptions::TcxOrder(LinkOrder::first())
-}
-
-/// Old kernels make attachments that are no links; `preflight` asks for newer ones.
-fn unsupported(pin: &Path) -> Error {
-    Error::Pin { op: "pin", path: pin.to_owned(), source: io::ErrorKind::Unsupported.into() }
-}
-
-/// Puts the program behind a link pinned earlier. `false` where there is none, or where what it was attached to
-/// is gone.
-fn adopt(pin: &Path, program: &ProgramFd) -> Result<bool, Error> {
-    match link::update(pin, program.as_fd()) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) if e.raw_os_error() == Some(nix::libc::ENOLINK) => {
-            pins::remove_file(pin)?;
-            Ok(false)
-        }
-        Err(source) => Err(Error::Pin { op: "swap the program of link", path: pin.to_owned(), source }),
-    }
-}
-
-fn pin_link(link: FdLink, path: &Path) -> Result<(), Error> {
-    let pinned = link.pin(path).map_err(|e| Error::Pin {
-        op: "pin link",
-        path: path.to_owned(),
-        source: io::Error::other(e),
-    });
-    pinned.map(drop)
-}
-
-fn loaded<'a, P>(object: &'a mut Ebpf, name: &'static str, config: &Config) -> Result<&'a mut P, Error>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    let program = object.program_mut(name).ok_or(Error::NoObject)?;
-    verifier::load(program, name, &config.verifier_logs)?;
-    program.try_into().map_err(|source| Error::Program { program: name, source })
-}
-
-#[cfg(test)]
-mod tests {
-    use aya_obj::{Object, btf::Btf};
-
-    use super::OBJECT;
-
-    /// So it does not matter how a kernel lays its structures out, and [`super::Loader`] need not read how it does.
-    #[test]
-    fn the_programs_assume_nothing_of_the_structures_of_a_kernel() {
-        if OBJECT.is_empty() {
-            println!("not looked at: the eBPF object is not built");
-            return;
-        }
-        let mut object = Object::parse(OBJECT).unwrap();
-        let instructions = |object: &Object| format!("{:?}", object.functions);
-        let before = instructions(&object);
-        // For a kernel without any structure: what asks for one is refused, or becomes an instruction that never passes.
-        object.relocate_btf(&Btf::new()).unwrap();
-        assert!(instructions(&object) == before, "something asks for a structure of the kernel");
-    }
 }

@@ -37,6 +37,8 @@ pub mod name {
     /// [`Counter`](crate::Counter) → packets or calls, per CPU.
     pub const COUNTERS: &str = "COUNTERS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
+    /// 0 → the program `guard_verdict`, which every `guard` goes on with.
+    pub const VERDICTS: &str = "VERDICTS";
     /// 0 → [`Instance`](super::Instance). The one map that is not shared: each loaded instance has its own.
     pub const INSTANCE: &str = "INSTANCE";
 
@@ -44,6 +46,7 @@ pub mod name {
     pub const CONNECT6: &str = "connect6";
     pub const STEER: &str = "steer";
     pub const GUARD: &str = "guard";
+    pub const GUARD_VERDICT: &str = "guard_verdict";
     pub const BACKSTOP: &str = "backstop";
     pub const SETSOCKOPT: &str = "setsockopt";
     pub const PROBE: &str = "probe";

@@ -2,7 +2,9 @@
 //! and the rule are turned into the proxy, or dropped where that cannot be; and so are DNS queries, which have no other
 //! way.
 //!
-//! One instance for each pod, attached to each of its interfaces. Later segments cost a look-up, or two.
+//! Each pod has its own `guard`, attached to each of its interfaces, for not every kernel tells a tc program which namespace it
+//! runs in. All it does is to say that, and to go on with `guard_verdict`, of which the node has one: the verifier takes
+//! milliseconds for it. Later segments cost a look-up, or two.
 
 use core::mem::{MaybeUninit, size_of};
 
@@ -39,11 +41,27 @@ const LISTEN: u32 = 10;
 
 /// The next program, if there is one, decides (TCX and clsact alike).
 const NEXT: i32 = TC_ACT_UNSPEC;
+
 #[classifier]
 pub fn guard(ctx: TcContext) -> i32 {
-    let Some(instance) = maps::instance() else {
+    let Some(Instance { netns_cookie, .. }) = maps::instance() else {
         return TC_ACT_SHOT;
     };
+    // SAFETY: the context is the hook's. Its scratch space is for programs that go on with one another, and aligned for this.
+    unsafe { (&raw mut (*ctx.skb.skb).cb).cast::<u64>().write(netns_cookie) };
+    maps::go_on_with_verdict(&ctx);
+    // Only where the node's maps were unpinned and this was left: the pod is none of ours any more, or must not get out.
+    if maps::pod(netns_cookie).is_none() { NEXT } else { TC_ACT_SHOT }
+}
+
+#[classifier]
+pub fn guard_verdict(ctx: TcContext) -> i32 {
+    let Some(node) = maps::instance() else {
+        return TC_ACT_SHOT;
+    };
+    // SAFETY: as above, where it was written.
+    let netns_cookie = unsafe { (&raw const (*ctx.skb.skb).cb).cast::<u64>().read() };
+    let instance = Instance { netns_cookie, ..node };
     let Some(packet) = read(&ctx, instance, || count(Counter::GuardOtherProtocol)) else {
         return NEXT;
     };

@@ -4,7 +4,8 @@
 //! | --- | --- | --- | --- |
 //! | `connect4`, `connect6` | cgroup connect, on the cgroup-v2 root | the node | PODS ADDRESSES AGENTS EXCLUSIONS REGISTRY LISTENERS PULSE PROBERS DIALLING STOPS |
 //! | `steer` | sk_lookup, one instance for each pod's network namespace | one pod | PODS ADDRESSES EXCLUSIONS LISTENERS PULSE PROBES |
-//! | `guard` | TCX egress, one instance for each interface of a pod but lo | one pod | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE ADMITTED STOPS |
+//! | `guard` | TCX egress of each interface of a pod but lo, one instance for each pod | one pod | VERDICTS PODS |
+//! | `guard_verdict` | behind every `guard`, by tail call | the node | PODS ADDRESSES AGENTS EXCLUSIONS LISTENERS PULSE ADMITTED STOPS |
 //! | `backstop` | TCX ingress, one instance for the node's end of each | one pod | PODS ADMITTED STOPS |
 //! | `setsockopt` | cgroup setsockopt, on the cgroup-v2 root | the node | PODS STOPS |
 //! | `probe` | cgroup sock_ops, on the cgroup-v2 root | the node | DIALLING PROBES |

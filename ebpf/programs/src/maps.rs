@@ -7,7 +7,11 @@ use abi::{
 use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_sk_release},
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, LruPerCpuHashMap, PerCpuArray, SockHash, lpm_trie::Key},
+    maps::{
+        Array, HashMap, LpmTrie, LruHashMap, LruPerCpuHashMap, PerCpuArray, ProgramArray, SockHash,
+        lpm_trie::Key,
+    },
+    programs::TcContext,
 };
 
 #[map]
@@ -49,6 +53,9 @@ static DIALLING: LruHashMap<u64, u8> = LruHashMap::with_max_entries(limit::DIALL
 
 #[map]
 static PROBES: LruHashMap<ProbeKey, u8> = LruHashMap::with_max_entries(limit::PROBES, 0);
+
+#[map]
+static VERDICTS: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 #[map]
 static INSTANCE: Array<Instance> = Array::with_max_entries(1, 0);
@@ -186,6 +193,13 @@ pub(crate) fn forget_probe(probe: &ProbeKey) {
 #[inline(always)]
 pub(crate) fn is_probe(probe: &ProbeKey) -> bool {
     PROBES.get_ptr(probe).is_some()
+}
+
+/// Goes on with `guard_verdict`, and does not come back.
+#[inline(always)]
+pub(crate) fn go_on_with_verdict(ctx: &TcContext) {
+    // SAFETY: nothing that is to be dropped is held, and the program there takes the same context.
+    unsafe { VERDICTS.tail_call(ctx, 0) };
 }
 
 /// `None` never: user space writes it before it attaches anything.

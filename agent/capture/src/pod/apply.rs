@@ -1,6 +1,6 @@
 //! The steps of a plan, taken one by one; when one fails, those before it are undone in reverse.
 
-use std::os::fd::AsFd;
+use std::{os::fd::AsFd, time::Instant};
 
 use abi::Slot;
 use tracing::{debug, warn};
@@ -25,6 +25,7 @@ impl Capture {
         let journalled = self.note(pod, steps)?;
         meet::tell_of_changes_back(pod, journalled.as_ref(), steps);
         for (done, step) in steps.iter().enumerate() {
+            let begun = Instant::now();
             if let Err(e) = self.take(pod, step, listen).await {
                 for step in steps[..=done].iter().rev() {
                     if let Err(e) = self.undo(pod, step, listen).await {
@@ -34,7 +35,7 @@ impl Capture {
                 self.restore_note(pod, journalled)?;
                 return Err(e);
             }
-            debug!(pod = %pod.spec.name, ?step, "Step taken");
+            debug!(pod = %pod.spec.name, ?step, took = ?begun.elapsed(), "Step taken");
         }
         Ok(())
     }
@@ -77,7 +78,7 @@ impl Capture {
 
     async fn take(&self, pod: &mut Live, step: &Step, listen: &impl Listen) -> Result<(), Error> {
         let steering = self.steering_of(pod);
-        let Live { spec, netlink, listening, steered, guarded, .. } = pod;
+        let Live { spec, netlink, .. } = &*pod;
         let cookie = spec.netns.cookie();
         match step {
             Step::Change(Change::Sysctl { name, after, .. }) => sysctl::write(&spec.netns, name, after),
@@ -93,26 +94,25 @@ impl Capture {
                 for Listener { slot, socket } in listen.listen(spec).map_err(Error::Listen)? {
                     self.with_maps(|maps| maps.set_listener(cookie, slot, socket.as_fd()))?;
                 }
-                *listening = true;
+                pod.listening = true;
                 Ok(())
             }
             Step::Steer => {
-                self.with_programs(|programs| programs.steer(&self.config, &spec.netns))?;
-                *steered = true;
+                self.programs_of(pod)?.steer(&self.config)?;
+                pod.steered = true;
                 Ok(())
             }
             Step::Guard { ifindex, interface } => {
-                self.with_programs(|programs| match self.guard_hook {
-                    GuardHook::Clsact => programs.guard_by_filter(&self.config, &spec.netns, interface),
-                    GuardHook::Tcx | GuardHook::Auto => {
-                        programs.guard(&self.config, &spec.netns, *ifindex, interface)
-                    }
-                })?;
-                guarded.insert(*ifindex);
+                let programs = self.programs_of(pod)?;
+                match self.guard_hook {
+                    GuardHook::Clsact => programs.guard_by_filter(&self.config, interface),
+                    GuardHook::Tcx | GuardHook::Auto => programs.guard(&self.config, *ifindex, interface),
+                }?;
+                pod.guarded.insert(*ifindex);
                 Ok(())
             }
             Step::ForgetGuard { ifindex } => {
-                guarded.remove(ifindex);
+                pod.guarded.remove(ifindex);
                 Programs::unguard(&self.config, cookie, *ifindex)
             }
             Step::Exclude(exclusion) => self.with_maps(|maps| maps.exclusions.add(cookie, *exclusion)),
