@@ -133,6 +133,14 @@ impl Stage {
         }
     }
 
+    /// Kills the agent, and starts the next.
+    pub(crate) fn restart_agent(&mut self) -> Result<()> {
+        match &mut self.proxy {
+            Proxy::Agent(agent) => agent.kill().and_then(|_| agent.launch()),
+            Proxy::None | Proxy::Redirect(_) => bail!("no agent runs on this road"),
+        }
+    }
+
     /// Waits until that is true, as `what` says it.
     pub(crate) fn wait_until(&self, what: &str, mut is: impl FnMut(&Agent) -> Result<bool>) -> Result<()> {
         let begun = Instant::now();
