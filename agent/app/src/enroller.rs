@@ -110,6 +110,8 @@ struct Work {
     excused: HashSet<PodUid>,
     releases: u64,
     sweeps: usize,
+    /// What is done seldom has been done: the start, or an enrolment.
+    has_worked: bool,
     events: mpsc::UnboundedSender<Event>,
 }
 
@@ -145,6 +147,7 @@ impl Enroller {
             excused: HashSet::new(),
             releases: 0,
             sweeps: 0,
+            has_worked: true,
             events,
         };
         // The first snapshot is empty: nothing may be concluded from it.
@@ -180,6 +183,7 @@ impl Enroller {
                     work.forget_the_gone().await;
                     work.retry(&snapshot).await;
                     work.look_again().await;
+                    work.rest();
                     if !is_settled {
                         is_settled = work.settle_what_was_left(&snapshot).await;
                     }
@@ -238,6 +242,13 @@ impl Work {
     fn note_readiness(&self) {
         let is_settled = self.failures.values().all(|failure| failure.tries >= TRIES_BEFORE_READY);
         self.enroller.ready.send_if_modified(|ready| !mem::replace(ready, *ready || is_settled) && *ready);
+    }
+
+    /// Code that will hardly run again soon need not stay in memory.
+    fn rest(&mut self) {
+        if mem::take(&mut self.has_worked) {
+            memory::give_back_program();
+        }
     }
 
     /// A share of the pods at each sweep.

@@ -16,7 +16,7 @@ use crate::{Outcome, args::AgentOptions, supervise::follow_supervisor};
 
 pub(crate) fn run(options: AgentOptions, run_dir: RunDir) -> Result<Outcome> {
     let AgentOptions { source, node, config, log_json, daemonset, instance, crashes } = options;
-    heap::keep_small();
+    memory::keep_small();
     let log = logging::start(log_json)?;
     follow_supervisor()?;
     cgroup::enter_node_namespace()?;

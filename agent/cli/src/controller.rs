@@ -13,7 +13,7 @@ pub(crate) fn run(options: ControllerOptions) -> Result<Outcome> {
     let Source::Kubernetes { kubeconfig } = source else {
         bail!("--source {source}: in a folder of manifests the agents give addresses themselves");
     };
-    heap::keep_small();
+    memory::keep_small();
     logging::start(log_json)?;
     let config = config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?.index()?;
     let identity = identity.map_or_else(unique, Ok)?;

@@ -57,6 +57,7 @@ impl Work {
         let steps = self.enroller.capture.enrol(&spec, &self.enroller.listeners).await?;
         self.enroller.listeners.0.recapture(&spec.uid);
         let older = self.enroller.capture.older(&spec);
+        self.has_worked = true;
         let existing_connections = pod.existing_connections;
         let managed = Managed { spec, existing_connections, state: State::Captured, stumbled: None };
         let known = self.managed.insert(pod.uid.clone(), managed);

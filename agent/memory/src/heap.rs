@@ -1,8 +1,5 @@
-//! Has the allocator give memory back that is not used any more.
-//!
-//! glibc takes the first large blocks that are freed for a sign of more to come, and from then on keeps as much (mallopt(3),
-//! `M_MMAP_THRESHOLD`); and it gives each thread a heap of its own, each with its own gaps. An agent reads some 20 MB
-//! when it starts (the kernel's types, the programs, the whole cluster), and then idles for months.
+//! Has the allocator give memory back. glibc takes the first large blocks that are freed for a sign of more to come, and from
+//! then on keeps as much (mallopt(3), `M_MMAP_THRESHOLD`); and it gives each thread a heap of its own, each with its own gaps.
 
 use std::thread;
 
@@ -25,18 +22,13 @@ pub fn keep_small() {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, hint::black_box};
+    use std::hint::black_box;
 
     use super::*;
+    use crate::status::kib;
 
     const PIECE: usize = 100 << 10;
     const PIECES: usize = 400;
-
-    fn anonymous_kib() -> usize {
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
-    }
 
     /// Forty megabytes in pieces, none of which is a mapping of its own.
     fn use_much() {
@@ -48,9 +40,9 @@ mod tests {
         keep_small();
         // After this, glibc left to itself keeps twice as much at the end of every heap.
         drop(black_box(vec![1_u8; 30 << 20]));
-        let before = anonymous_kib();
+        let before = kib("RssAnon:");
         use_much();
-        let kept = anonymous_kib().saturating_sub(before);
+        let kept = kib("RssAnon:").saturating_sub(before);
         assert!(kept < PIECES * PIECE / 1024 / 10, "{kept} KiB are kept");
     }
 }
