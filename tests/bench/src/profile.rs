@@ -30,7 +30,7 @@ fn profile(workload: Workload, seconds: u64) -> Result<String> {
     let mut stage = Stage::build(Road::Ours)?;
     let data = stage.lab.manifests().with_file_name("perf.data");
     let mut perf = Command::new("perf")
-        .args(["record", "--all-cpus", "--freq", "499", "--output"])
+        .args(["record", "--all-cpus", "--freq", "499", "--call-graph", "fp", "--output"])
         .arg(&data)
         .args(["--", "sleep", &seconds.to_string()])
         .stdout(Stdio::null())
@@ -41,19 +41,22 @@ fn profile(workload: Workload, seconds: u64) -> Result<String> {
     let recorded = perf.wait()?;
     ran?;
     ensure!(recorded.success(), "perf record: {recorded}");
-    let programs = perf_report(&data, "comm")?;
-    let symbols = perf_report(&data, "comm,symbol")?;
-    Ok(format!("{programs}\n\n{symbols}"))
+    let programs = digest(&perf_report(&data, &["--no-children", "--sort", "comm"])?);
+    let symbols = digest(&perf_report(&data, &["--no-children", "--sort", "comm,symbol"])?);
+    let calls = system_calls(&perf_report(&data, &["--children", "--sort", "comm,symbol"])?);
+    Ok(format!("{programs}\n\n{symbols}\n\n{calls}"))
 }
 
-fn perf_report(data: &Path, sort: &str) -> Result<String> {
+fn perf_report(data: &Path, how: &[&str]) -> Result<String> {
     let report = Command::new("perf")
-        .args(["report", "--stdio", "--no-children", "--percent-limit", "0.8", "--sort", sort, "--input"])
+        .args(["report", "--stdio", "--call-graph", "none", "--percent-limit", "0.8"])
+        .args(how)
+        .arg("--input")
         .arg(data)
         .stderr(Stdio::null())
         .output()
         .context("cannot run perf")?;
-    Ok(digest(&String::from_utf8_lossy(&report.stdout)))
+    Ok(String::from_utf8_lossy(&report.stdout).into_owned())
 }
 
 /// Without the headings, and without the columns that are empty.
@@ -63,9 +66,35 @@ fn digest(text: &str) -> String {
     lines.take(LINES).collect::<Vec<_>>().join("\n")
 }
 
+/// Of what was summed up over callers, the lines of system calls, with all that the kernel does in them.
+fn system_calls(text: &str) -> String {
+    /// As x86-64 names the functions that a program calls.
+    const ENTRY: &str = "[k] __x64_sys_";
+    let call = |line: &str| {
+        let (before, name) = line.split_once(ENTRY)?;
+        let mut before = before.split_whitespace();
+        let (share, program) = (before.next()?, before.nth(1)?);
+        Some(format!("{share:>10}  {program:<15}  {}", name.split_whitespace().next()?))
+    };
+    text.lines().filter_map(call).take(LINES).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::digest;
+    use super::{digest, system_calls};
+
+    #[test]
+    fn of_what_the_kernel_does_for_a_program_the_system_calls_are_told() {
+        let text = "\
+    46.12%     0.17%  busy             [k] do_softirq.part.0        -      -
+    25.86%     0.01%  busy             [k] __x64_sys_connect        -      -
+     2.98%     0.00%  load             [k] __x64_sys_socket         -      -
+";
+        assert_eq!(
+            system_calls(text),
+            "    25.86%  busy             connect\n     2.98%  load             socket"
+        );
+    }
 
     #[test]
     fn what_perf_prints_is_cut_down_to_what_was_found() {

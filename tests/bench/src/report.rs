@@ -95,7 +95,9 @@ impl fmt::Display for Report {
             writeln!(f, "## Why {} missed its target\n", workload.name())?;
             writeln!(
                 f,
-                "CPU samples of the whole machine while it ran over our road, by program and symbol.\n"
+                "CPU samples of the whole machine while it ran over our road, by program (`load` is both ends, the others \
+                 are threads of the agent), by symbol, and by system call with all that the kernel does in it, packets \
+                 on their way included. A connection through a proxy is two of the kernel's.\n"
             )?;
             writeln!(f, "```text\n{}\n```\n", text.trim_end())?;
         }
