@@ -52,8 +52,6 @@ struct Live {
     backed_up: BTreeSet<u32>,
     /// Where our rule stands.
     rule_priority: u32,
-    /// Loaded for what is being attached, and not kept.
-    programs: Option<PodPrograms>,
     /// What was logged of its neighbours.
     told: Vec<Collision>,
 }
@@ -93,7 +91,6 @@ impl Capture {
             Ok(()) => self.apply(pod, &steps, listen).await,
             Err(e) => Err(e),
         };
-        pod.programs = None;
         if applied.is_err() && actual.entry.is_none() {
             live.remove(&spec.uid);
         }
@@ -107,14 +104,14 @@ impl Capture {
         let Some(pod) = live.get_mut(uid).filter(|_| self.guard_hook == GuardHook::Tcx) else {
             return Ok(());
         };
+        let mut programs = None;
         for end in pod.netlink.host_ends(self.node.own()).await? {
             if !pod.backed_up.contains(&end.ifindex) {
-                self.programs_of(pod)?.back_up(&self.config, &end)?;
+                self.programs_of(&pod.spec, &mut programs)?.back_up(&self.config, &end)?;
                 debug!(pod = %pod.spec.name, interface = end.name, "Backstop attached");
                 pod.backed_up.insert(end.ifindex);
             }
         }
-        pod.programs = None;
         Ok(())
     }
 
@@ -237,12 +234,17 @@ impl Capture {
         self.with_programs(|programs| f(&mut programs.maps))
     }
 
-    fn programs_of<'l>(&self, pod: &'l mut Live) -> Result<&'l mut PodPrograms, Error> {
-        let programs = match pod.programs.take() {
-            Some(loaded) => loaded,
-            None => self.with_programs(|programs| programs.of_pod(&pod.spec.netns))?,
+    /// Reads them once for all that is attached one after another.
+    fn programs_of<'p>(
+        &self,
+        pod: &PodSpec,
+        read: &'p mut Option<PodPrograms>,
+    ) -> Result<&'p mut PodPrograms, Error> {
+        let programs = match read.take() {
+            Some(programs) => programs,
+            None => self.with_programs(|programs| programs.of_pod(&pod.netns))?,
         };
-        Ok(pod.programs.insert(programs))
+        Ok(read.insert(programs))
     }
 
     fn refuse_foreign(&self, spec: &PodSpec, live: &HashMap<PodUid, Live>) -> Result<(), Refusal> {

@@ -12,6 +12,7 @@ use crate::{
     filter,
     journal::Entry,
     plan::{Change, Step},
+    programs::PodPrograms,
     sysctl,
 };
 
@@ -24,9 +25,10 @@ impl Capture {
     ) -> Result<(), Error> {
         let journalled = self.note(pod, steps)?;
         meet::tell_of_changes_back(pod, journalled.as_ref(), steps);
+        let mut programs = None;
         for (done, step) in steps.iter().enumerate() {
             let begun = Instant::now();
-            if let Err(e) = self.take(pod, step, listen).await {
+            if let Err(e) = self.take(pod, step, &mut programs, listen).await {
                 for step in steps[..=done].iter().rev() {
                     if let Err(e) = self.undo(pod, step, listen).await {
                         warn!(pod = %pod.spec.name, ?step, error = %e, "Step of a failed enrolment could not be undone");
@@ -76,7 +78,13 @@ impl Capture {
         }
     }
 
-    async fn take(&self, pod: &mut Live, step: &Step, listen: &impl Listen) -> Result<(), Error> {
+    async fn take(
+        &self,
+        pod: &mut Live,
+        step: &Step,
+        programs: &mut Option<PodPrograms>,
+        listen: &impl Listen,
+    ) -> Result<(), Error> {
         let steering = self.steering_of(pod);
         let Live { spec, netlink, .. } = &*pod;
         let cookie = spec.netns.cookie();
@@ -98,12 +106,12 @@ impl Capture {
                 Ok(())
             }
             Step::Steer => {
-                self.programs_of(pod)?.steer(&self.config)?;
+                self.programs_of(spec, programs)?.steer(&self.config)?;
                 pod.steered = true;
                 Ok(())
             }
             Step::Guard { ifindex, interface } => {
-                let programs = self.programs_of(pod)?;
+                let programs = self.programs_of(spec, programs)?;
                 match self.guard_hook {
                     GuardHook::Clsact => programs.guard_by_filter(&self.config, interface),
                     GuardHook::Tcx | GuardHook::Auto => programs.guard(&self.config, *ifindex, interface),

@@ -27,7 +27,6 @@ impl Live {
             guarded: BTreeSet::new(),
             backed_up: BTreeSet::new(),
             rule_priority: steering.rule_priority,
-            programs: None,
             told: Vec::new(),
         }
     }
