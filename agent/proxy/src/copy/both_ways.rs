@@ -3,6 +3,9 @@
 //! What one end does, the other sees: data, the end of data in one direction, a reset. Nothing is read before
 //! there is room to write what was read before it, so a slow reader slows the writer and memory stays bounded.
 //! Urgent data goes on as ordinary data, in its place.
+//!
+//! Why not splice(2): it was measured. It spares the proxy its copies, and the receiver's own then misses the caches that
+//! they would have filled: one stream was as fast as with a copy, and eight were slower.
 
 use std::{
     future::{Future, poll_fn},
