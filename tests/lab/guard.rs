@@ -141,6 +141,8 @@ fn nothing_gets_past_a_guard_whose_verdict_was_taken_away_until_the_next_agent_b
     assert!(echoed.unwrap().is_err(), "got out");
     mesh.agent.restart().unwrap();
     mesh.agent.wait_captured(&pod).unwrap();
+    // ARP did not get out either, and the kernel remembers that for a while.
+    ip(&pod, &["neighbour", "flush", "dev", "eth0"]);
     let (mut connection, local) = dial(&pod, (stranger.v4(), 7), &["--device", "eth0"]);
     connection.ping("hello").unwrap();
     assert!(mesh.is_proxied(local), "gets round the proxy");
