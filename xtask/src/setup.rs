@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: installs what is missing, or says what is.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -199,8 +199,14 @@ fn unpack_package(package: &str, into: &Path) -> Result<()> {
     fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))
 }
 
+/// Says where systemd-resolved is unpacked, for tests; or, on a system without apt, for us.
+pub(crate) const SYSTEMD_RESOLVED: &str = "SYSTEMD_RESOLVED";
+
 /// Where systemd-resolved is. It is not installed: that would make it this machine's resolver.
 pub(crate) fn systemd_resolved() -> Result<PathBuf> {
+    if let Some(unpacked) = env::var_os(SYSTEMD_RESOLVED) {
+        return Ok(unpacked.into());
+    }
     let root = cache()?.join("systemd-resolved");
     let packages = ["systemd-resolved", "libsystemd-shared", "libnss-resolve"];
     unpack_once("systemd-resolved", &packages, &root, |_| Ok(()))?;

@@ -30,7 +30,8 @@ pub(crate) struct Args {
 enum Suite {
     /// Pure parts and single components: no root, no eBPF
     Unit,
-    /// The agent in a lab of network namespaces; in a virtual machine where this one may not load eBPF programs
+    /// The agent in a lab of network namespaces; in a virtual machine where this one may not load eBPF programs. Without
+    /// apt, SYSTEMD_RESOLVED has to say where systemd-resolved is unpacked
     Lab,
     /// The lab on other kernels, each in a virtual machine: the tests of what kernels differ in
     Kernels,
@@ -135,7 +136,7 @@ fn lab(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
             .args(["test", "--package", "harness", "--locked", "--"])
             .args(filter)
             .env("MILLSTREAM_BIN", workspace.millstream())
-            .env("SYSTEMD_RESOLVED", resolved)
+            .env(setup::SYSTEMD_RESOLVED, resolved)
             // Errors name what they were about; where they were made would bury that.
             .env("RUST_LIB_BACKTRACE", "0"),
     )
