@@ -80,8 +80,8 @@ pub(crate) fn need(programs: &[(&str, &'static str)]) -> Result<()> {
 
 /// Those of the administrator are not in everybody's PATH.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file())
+    let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
+    env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file())
 }
 
 // === impl Missing ===
@@ -256,7 +256,7 @@ fn has_lists() -> bool {
 
 fn install_linker() -> Result<()> {
     shell::step("build bpf-linker (about a minute)");
-    let path = std::env::var("PATH").unwrap_or_default();
+    let path = env::var("PATH").unwrap_or_default();
     shell::run(
         cargo()
             .args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"])
