@@ -3,7 +3,11 @@
 
 use std::{ptr, slice};
 
-use nix::libc::{self, c_int, c_void, dl_phdr_info, size_t};
+use nix::{
+    errno::Errno,
+    libc::{self, c_int, c_void, dl_phdr_info, size_t},
+    unistd::{SysconfVar, sysconf},
+};
 
 /// To be called when something is over that happens seldom. What the kernel refuses costs memory, and nothing else.
 pub fn give_back_program() {
@@ -29,15 +33,15 @@ unsafe extern "C" fn give_back(info: *mut dl_phdr_info, _size: size_t, _data: *m
 ///
 /// The whole pages of the range are of a file, and as they are in it.
 unsafe fn give_back_pages(begin: u64, end: u64) -> nix::Result<()> {
-    // SAFETY: it takes a constant.
-    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+    let page =
+        sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| u64::try_from(size).ok()).ok_or(Errno::ENOTSUP)?;
     let (begin, end) = (begin.next_multiple_of(page), end / page * page);
     let Some(length) = end.checked_sub(begin).and_then(|length| usize::try_from(length).ok()) else {
         return Ok(());
     };
     let address = ptr::with_exposed_provenance_mut::<c_void>(begin as usize);
     // SAFETY: as the caller says.
-    nix::errno::Errno::result(unsafe { libc::madvise(address, length, libc::MADV_DONTNEED) }).map(drop)
+    Errno::result(unsafe { libc::madvise(address, length, libc::MADV_DONTNEED) }).map(drop)
 }
 
 #[cfg(test)]
